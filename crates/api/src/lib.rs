@@ -1,0 +1,1 @@
+//! The KKPUpgrade custom resource: types, schema and admission rules.

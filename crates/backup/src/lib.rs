@@ -1,0 +1,1 @@
+//! Snapshot, archive and verification of KKP's objects; knows nothing of upgrade phases.

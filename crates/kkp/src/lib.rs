@@ -1,0 +1,1 @@
+//! What the operator reads of KKP: slim resource types, evidence, Helm release decoding.

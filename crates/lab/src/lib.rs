@@ -1,0 +1,1 @@
+//! The test bed: real control planes, a pod runner, platforms to upgrade. Knows nothing of the operator.

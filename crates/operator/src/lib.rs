@@ -1,0 +1,1 @@
+//! The operator's shell: observe, execute, record, watches, lease, servers.

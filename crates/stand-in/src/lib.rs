@@ -1,0 +1,1 @@
+//! Stand-ins of KKP's programs and of its installer: what they do to objects, their lies included.
