@@ -1,0 +1,1 @@
+//! The image folder: which container images exist on this machine, as plain folders.
