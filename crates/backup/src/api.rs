@@ -1,0 +1,260 @@
+//! Reading the API server: every call has a deadline, every list is paged and checked against the pinned revision.
+//!
+//! Talks to the cluster, reading only. Must never write to it, and never log or return the body of an answer.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::{ListParams, Request, VersionMatch};
+use serde_json::Value;
+
+use crate::BackupError;
+use crate::discovery::Resource;
+
+/// A cluster that is read from.
+#[derive(Clone)]
+pub struct Source {
+    client: Client,
+    limits: ReadLimits,
+}
+
+/// How a cluster is read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimits {
+    /// Objects per page.
+    pub page: u32,
+    /// For each single call.
+    pub deadline: Duration,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self {
+            page: 500,
+            deadline: Duration::from_mins(1),
+        }
+    }
+}
+
+/// What is being asked for, for messages.
+pub(crate) struct Subject<'a> {
+    pub(crate) resource: &'a str,
+    pub(crate) page: u32,
+    pub(crate) revision: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn of(resource: &'a str) -> Self {
+        Self {
+            resource,
+            page: 1,
+            revision: "",
+        }
+    }
+
+    pub(crate) fn malformed(&self, reason: impl Into<String>) -> BackupError {
+        BackupError::Malformed {
+            resource: self.resource.to_owned(),
+            page: self.page,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) revision: String,
+    pub(crate) next: Option<String>,
+    pub(crate) items: Vec<Value>,
+}
+
+impl Source {
+    /// Reads with this client. Its own retries should be off, so that deadlines mean what they say.
+    #[must_use]
+    pub fn new(client: Client, limits: ReadLimits) -> Self {
+        Self { client, limits }
+    }
+
+    /// GET of one document.
+    pub(crate) async fn get(&self, path: &str, subject: &Subject<'_>) -> Result<Value, BackupError> {
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| subject.malformed(error.to_string()))?;
+        self.call(request, subject).await
+    }
+
+    /// One page; `revision` = exactly there, without it = now.
+    pub(crate) async fn page(
+        &self,
+        resource: &Resource,
+        parameters: &ListParams,
+        subject: &Subject<'_>,
+    ) -> Result<Page, BackupError> {
+        let request = Request::new(resource.collection_path())
+            .list(parameters)
+            .map_err(|error| subject.malformed(error.to_string()))?;
+        let mut answer = self.call(request, subject).await?;
+        let metadata = answer.get("metadata").cloned().unwrap_or_default();
+        let text = |name: &str| {
+            metadata
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let items = match answer.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            // Go writes an empty list as null.
+            Some(Value::Null) => Vec::new(),
+            _ => return Err(subject.malformed("it is no list")),
+        };
+        let next = Some(text("continue")).filter(|token| !token.is_empty());
+        Ok(Page {
+            revision: text("resourceVersion"),
+            next,
+            items,
+        })
+    }
+
+    /// The newest revision of the store that keeps this resource.
+    pub(crate) async fn newest_revision(&self, resource: &Resource) -> Result<u64, BackupError> {
+        let label = resource.label();
+        let subject = Subject::of(&label);
+        let page = self.page(resource, &ListParams::default().limit(1), &subject).await?;
+        page.revision
+            .parse()
+            .map_err(|_| subject.malformed("its resourceVersion is not a number"))
+    }
+
+    /// All pages of a resource at exactly one revision.
+    pub(crate) fn pages<'a>(&'a self, resource: &'a Resource, revision: &'a str) -> Pages<'a> {
+        Pages {
+            source: self,
+            resource,
+            label: resource.label(),
+            revision,
+            token: None,
+            page: 0,
+            ended: false,
+        }
+    }
+
+    async fn call(&self, request: http::Request<Vec<u8>>, subject: &Subject<'_>) -> Result<Value, BackupError> {
+        let answer = tokio::time::timeout(self.limits.deadline, self.client.request_text(request))
+            .await
+            .map_err(|_| BackupError::Deadline {
+                resource: subject.resource.to_owned(),
+                page: subject.page,
+                seconds: self.limits.deadline.as_secs(),
+            })?
+            .map_err(|error| api_error(&error, subject))?;
+        // Only where it stops being JSON is told, not what stands there.
+        serde_json::from_str(&answer).map_err(|error| {
+            subject.malformed(format!(
+                "it is no JSON from line {} column {} on",
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+}
+
+/// The pages of one resource, one after the other.
+pub(crate) struct Pages<'a> {
+    source: &'a Source,
+    resource: &'a Resource,
+    label: String,
+    revision: &'a str,
+    token: Option<String>,
+    page: u32,
+    ended: bool,
+}
+
+impl Pages<'_> {
+    /// Number of the page that was read last, from 1.
+    pub(crate) fn number(&self) -> u32 {
+        self.page
+    }
+
+    /// The objects of the next page; `None` after the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Value>>, BackupError> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.page += 1;
+        let subject = Subject {
+            resource: &self.label,
+            page: self.page,
+            revision: self.revision,
+        };
+        let mut parameters = ListParams::default().limit(self.source.limits.page);
+        // A continue token carries the revision; the API server refuses both together.
+        match &self.token {
+            Some(token) => parameters = parameters.continue_token(token),
+            None => parameters = parameters.at(self.revision).matching(VersionMatch::Exact),
+        }
+        let page = self.source.page(self.resource, &parameters, &subject).await?;
+        if page.revision != self.revision {
+            return Err(BackupError::RevisionMismatch {
+                resource: self.label.clone(),
+                page: self.page,
+                asked: self.revision.to_owned(),
+                answered: page.revision,
+            });
+        }
+        if page.next.is_some() && page.next == self.token {
+            return Err(subject.malformed("its continue token leads back to the same page"));
+        }
+        self.ended = page.next.is_none();
+        self.token = page.next;
+        Ok(Some(page.items))
+    }
+}
+
+fn api_error(error: &kube::Error, subject: &Subject<'_>) -> BackupError {
+    let resource = subject.resource.to_owned();
+    let page = subject.page;
+    let (code, message) = match error {
+        kube::Error::Api(status) if status.code == 410 => {
+            return BackupError::Expired {
+                resource,
+                page,
+                revision: subject.revision.to_owned(),
+            };
+        }
+        kube::Error::Api(status) => (Some(status.code), status.message.clone()),
+        other => (None, innermost(other)),
+    };
+    let remedy = match code {
+        Some(401) => "the ServiceAccount's token is not accepted: renew the kubeconfig",
+        Some(403) => "grant `get` and `list` on it to the ServiceAccount of the backup",
+        Some(404) => "it went away, or the address is not a Kubernetes API server: run the backup again",
+        Some(429 | 500..) => "see the API server's and etcd's log, then run the backup again",
+        Some(_) => "see the API server's log",
+        None => {
+            "see that the API server is reachable from this Pod, and that its certificate is the one of the kubeconfig"
+        }
+    };
+    BackupError::Api {
+        resource,
+        page,
+        code,
+        message,
+        remedy,
+    }
+}
+
+/// The whole chain of reasons: transport errors hide the useful word at the end.
+fn innermost(error: &kube::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,256 @@
+//! Which resources there are, from the API discovery, and which cluster this is.
+//!
+//! Talks to the cluster, reading only. Must never know a kind of KKP by name.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::BackupError;
+use crate::api::{Source, Subject};
+use crate::scope::{Omission, Scope};
+
+/// One kind of object that can be listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Version it is read at.
+    pub version: String,
+    /// Plural name.
+    pub plural: String,
+    /// Kind.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Only objects of this namespace.
+    pub within: Option<String>,
+}
+
+impl Resource {
+    /// All objects of a kind.
+    #[must_use]
+    pub fn new(group: &str, version: &str, plural: &str, kind: &str, namespaced: bool) -> Self {
+        Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            plural: plural.to_owned(),
+            kind: kind.to_owned(),
+            namespaced,
+            within: None,
+        }
+    }
+
+    /// The `ConfigMap`s of one namespace.
+    #[must_use]
+    pub fn config_maps(namespace: &str) -> Self {
+        let all = Self::new("", "v1", "configmaps", "ConfigMap", true);
+        Self {
+            within: Some(namespace.to_owned()),
+            ..all
+        }
+    }
+
+    /// The CRDs.
+    #[must_use]
+    pub fn crds() -> Self {
+        Self::new(
+            "apiextensions.k8s.io",
+            "v1",
+            "customresourcedefinitions",
+            "CustomResourceDefinition",
+            false,
+        )
+    }
+
+    /// Whether this is the list of CRDs, of which only those of the scope's groups are taken.
+    #[must_use]
+    pub fn is_crds(&self) -> bool {
+        self.group == "apiextensions.k8s.io"
+    }
+
+    /// As in an object's `apiVersion`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// For messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match (&self.within, self.group.as_str()) {
+            (Some(namespace), "") => format!("{} of namespace {namespace}", self.plural),
+            (Some(namespace), group) => format!("{}.{group} of namespace {namespace}", self.plural),
+            (None, "") => self.plural.clone(),
+            (None, group) => format!("{}.{group}", self.plural),
+        }
+    }
+
+    pub(crate) fn collection_path(&self) -> String {
+        let root = if self.group.is_empty() { "/api" } else { "/apis" };
+        let api_version = self.api_version();
+        let plural = &self.plural;
+        match &self.within {
+            Some(namespace) => format!("{root}/{api_version}/namespaces/{namespace}/{plural}"),
+            None => format!("{root}/{api_version}/{plural}"),
+        }
+    }
+}
+
+/// Which cluster, and what runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// UID of the namespace `kube-system`: the usual identity of a cluster.
+    pub uid: String,
+    /// Version of the API server.
+    pub server_version: String,
+}
+
+/// Reads which cluster this is.
+///
+/// # Errors
+/// When the API server cannot be read.
+pub async fn identify(source: &Source) -> Result<ClusterIdentity, BackupError> {
+    let namespace = read_namespace(source, "kube-system").await?;
+    let uid = namespace
+        .pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if uid.is_empty() {
+        return Err(Subject::of("namespace kube-system").malformed("it has no UID"));
+    }
+    let version = source.get("/version", &Subject::of("the server's version")).await?;
+    let server_version = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default();
+    Ok(ClusterIdentity {
+        uid: uid.to_owned(),
+        server_version: server_version.to_owned(),
+    })
+}
+
+async fn read_namespace(source: &Source, name: &str) -> Result<Value, BackupError> {
+    let label = format!("namespace {name}");
+    match source
+        .get(&format!("/api/v1/namespaces/{name}"), &Subject::of(&label))
+        .await
+    {
+        Err(BackupError::Api { code: Some(404), .. }) => Err(BackupError::NamespaceMissing {
+            namespace: name.to_owned(),
+        }),
+        other => other,
+    }
+}
+
+/// Every resource in scope, sorted, and what is left out.
+///
+/// # Errors
+/// When the API server cannot be read, or a namespace of the scope is missing.
+pub async fn discover(source: &Source, scope: &Scope) -> Result<(Vec<Resource>, Vec<Omission>), BackupError> {
+    let mut resources = vec![Resource::crds()];
+    for namespace in &scope.config_map_namespaces {
+        read_namespace(source, namespace).await?;
+        resources.push(Resource::config_maps(namespace));
+    }
+    let mut omissions = Scope::omissions();
+    let groups: APIGroupList = typed(source, "/apis", "the API groups").await?;
+    for group in groups.groups.iter().filter(|group| scope.owns_group(&group.name)) {
+        let preferred = group.preferred_version.iter().map(|version| version.version.as_str());
+        let mut versions: Vec<&str> = preferred.collect();
+        versions.extend(group.versions.iter().map(|version| version.version.as_str()));
+        versions.dedup();
+        let mut found: BTreeMap<String, Resource> = BTreeMap::new();
+        for version in versions {
+            let path = format!("/apis/{}/{version}", group.name);
+            let list: APIResourceList = typed(source, &path, &format!("the resources of {}", group.name)).await?;
+            for offer in list.resources.iter().filter(|offer| !offer.name.contains('/')) {
+                if found.contains_key(&offer.name) {
+                    continue;
+                }
+                let resource = Resource::new(&group.name, version, &offer.name, &offer.kind, offer.namespaced);
+                if offer.verbs.iter().any(|verb| verb == "list") {
+                    found.insert(offer.name.clone(), resource);
+                } else {
+                    omissions.push(Omission {
+                        what: format!("{} ({version})", resource.label()),
+                        reason: "the API server cannot list it".to_owned(),
+                    });
+                }
+            }
+        }
+        resources.extend(found.into_values());
+    }
+    resources.sort();
+    Ok((resources, omissions))
+}
+
+async fn typed<T: DeserializeOwned>(source: &Source, path: &str, label: &str) -> Result<T, BackupError> {
+    let subject = Subject::of(label);
+    let value = source.get(path, &subject).await?;
+    serde_json::from_value(value).map_err(|_| subject.malformed("it is not a discovery document"))
+}
+
+/// A CRD of the scope, as far as it says whether its objects can be read.
+pub(crate) struct CrdOffer {
+    pub(crate) name: String,
+    group: String,
+    plural: String,
+    offered: bool,
+}
+
+impl CrdOffer {
+    /// Reads the few fields that matter.
+    pub(crate) fn of(crd: &Value) -> Self {
+        let text = |pointer: &str| {
+            crd.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let list = |pointer: &str| {
+            crd.pointer(pointer)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let served = list("/spec/versions")
+            .iter()
+            .any(|version| version.get("served").and_then(Value::as_bool) == Some(true));
+        let established = list("/status/conditions").iter().any(|condition| {
+            condition.get("type").and_then(Value::as_str) == Some("Established")
+                && condition.get("status").and_then(Value::as_str) == Some("True")
+        });
+        Self {
+            name: text("/metadata/name"),
+            group: text("/spec/group"),
+            plural: text("/spec/names/plural"),
+            offered: served && established,
+        }
+    }
+
+    /// The CRD's API group.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Nothing when its objects are read; why not, when they cannot be; an error when they should be.
+    pub(crate) fn check(&self, resources: &[Resource]) -> Result<Option<Omission>, BackupError> {
+        let read = |resource: &Resource| resource.group == self.group && resource.plural == self.plural;
+        if resources.iter().any(read) {
+            return Ok(None);
+        }
+        if self.offered {
+            return Err(BackupError::NotDiscovered {
+                name: self.name.clone(),
+            });
+        }
+        Ok(Some(Omission {
+            what: format!("objects of CRD {}", self.name),
+            reason: "the CRD is not established or serves no version".to_owned(),
+        }))
+    }
+}

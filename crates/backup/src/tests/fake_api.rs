@@ -1,0 +1,264 @@
+//! An API server in memory: revisions, exact lists, pages, compaction; and a hook for faults.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Request, Response};
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use crate::run::{BackupArguments, Run};
+use crate::{
+    AttemptFolder, BackupError, ClusterIdentity, ReadLimits, Scope, SnapshotRequest, Source, Written, identify,
+    write_snapshot,
+};
+
+type Collections = BTreeMap<String, Vec<Value>>;
+type Hook = Box<dyn FnMut(&str, &mut State) -> Option<(u16, Value)> + Send>;
+
+pub(super) const CLUSTERS: &str = "/apis/kubermatic.k8c.io/v1/clusters";
+pub(super) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(super) const MAPS: &str = "/api/v1/namespaces/kubermatic/configmaps";
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) revision: u64,
+    pub(super) compacted: u64,
+    pub(super) history: BTreeMap<u64, Collections>,
+    pub(super) documents: BTreeMap<String, Value>,
+    pub(super) log: Vec<String>,
+}
+
+impl State {
+    pub(super) fn write(&mut self, collection: &str, change: impl FnOnce(&mut Vec<Value>)) {
+        let mut now = self
+            .history
+            .last_key_value()
+            .map(|(_, now)| now.clone())
+            .unwrap_or_default();
+        change(now.entry(collection.to_owned()).or_default());
+        self.revision += 1;
+        self.history.insert(self.revision, now);
+    }
+
+    pub(super) fn add(&mut self, collection: &str, mut object: Value) {
+        object["metadata"]["resourceVersion"] = (self.revision + 1).to_string().into();
+        self.write(collection, |objects| objects.push(object));
+    }
+
+    /// A kind of a CRD: the CRD itself and its place in the discovery.
+    pub(super) fn add_kind(&mut self, group: &str, version: &str, plural: &str, kind: &str) {
+        let groups = self
+            .documents
+            .entry("/apis".to_owned())
+            .or_insert_with(|| json!({"groups": []}));
+        let offer = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+        let list = groups["groups"].as_array_mut().unwrap();
+        match list.iter_mut().find(|known| known["name"] == group) {
+            Some(known) => {
+                let versions = known["versions"].as_array_mut().unwrap();
+                if !versions.contains(&offer) {
+                    versions.push(offer);
+                }
+            }
+            None => list.push(json!({"name": group, "versions": [offer.clone()], "preferredVersion": offer})),
+        }
+        let path = format!("/apis/{group}/{version}");
+        let resources = self
+            .documents
+            .entry(path)
+            .or_insert_with(|| json!({"groupVersion": format!("{group}/{version}"), "resources": []}));
+        let offers = resources["resources"].as_array_mut().unwrap();
+        offers.push(
+            json!({"name": plural, "kind": kind, "namespaced": false, "singularName": "", "verbs": ["get", "list"]}),
+        );
+        offers.push(json!({"name": format!("{plural}/status"), "kind": kind, "namespaced": false, "singularName": "", "verbs": ["get"]}));
+        self.write(&format!("/apis/{group}/{version}/{plural}"), |_| {});
+        self.add(CRDS, crd(group, plural, version));
+    }
+
+    fn answer(&self, path: &str, query: &BTreeMap<String, String>) -> (u16, Value) {
+        if let Some(document) = self.documents.get(path) {
+            return (200, document.clone());
+        }
+        let limit: usize = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+        let (at, from) = match (query.get("continue"), query.get("resourceVersion")) {
+            (Some(token), rest) => {
+                assert!(rest.is_none(), "a real API server refuses both together");
+                let (at, from) = token.split_once('-').unwrap();
+                (at.parse().unwrap(), from.parse().unwrap())
+            }
+            (None, Some(exact)) => {
+                assert_eq!(query.get("resourceVersionMatch").map(String::as_str), Some("Exact"));
+                (exact.parse().unwrap(), 0)
+            }
+            (None, None) => (self.revision, 0_usize),
+        };
+        if at < self.compacted {
+            return (410, failure(410, "Expired", "too old resource version"));
+        }
+        let Some(objects) = self
+            .history
+            .range(..=at)
+            .next_back()
+            .and_then(|(_, then)| then.get(path))
+        else {
+            return (
+                404,
+                failure(404, "NotFound", "the server could not find the requested resource"),
+            );
+        };
+        let page: Vec<Value> = objects.iter().skip(from).take(limit).cloned().collect();
+        let end = from + page.len();
+        let next = if end < objects.len() {
+            format!("{at}-{end}")
+        } else {
+            String::new()
+        };
+        (
+            200,
+            json!({"metadata": {"resourceVersion": at.to_string(), "continue": next}, "items": page}),
+        )
+    }
+}
+
+pub(super) fn failure(code: u16, reason: &str, message: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
+}
+
+pub(super) fn crd(group: &str, plural: &str, version: &str) -> Value {
+    json!({
+        "metadata": {"name": format!("{plural}.{group}"), "managedFields": [{"manager": "noise"}]},
+        "spec": {"group": group, "names": {"plural": plural}, "versions": [{"name": version, "served": true}]},
+        "status": {"conditions": [{"type": "Established", "status": "True"}]},
+    })
+}
+
+pub(super) fn cluster(name: &str, note: &str) -> Value {
+    json!({"metadata": {"name": name, "uid": name}, "spec": {"note": note, "big": i64::MAX}})
+}
+
+#[derive(Clone)]
+pub(super) struct FakeApi {
+    pub(super) state: Arc<Mutex<State>>,
+    hook: Arc<Mutex<Option<Hook>>>,
+}
+
+impl FakeApi {
+    /// A platform with seven clusters and a `ConfigMap`.
+    pub(super) fn platform() -> Self {
+        let mut state = State::default();
+        state.documents.insert(
+            "/api/v1/namespaces/kube-system".to_owned(),
+            json!({"metadata": {"uid": "cluster-one"}}),
+        );
+        state.documents.insert(
+            "/api/v1/namespaces/kubermatic".to_owned(),
+            json!({"metadata": {"uid": "n"}}),
+        );
+        state
+            .documents
+            .insert("/version".to_owned(), json!({"gitVersion": "v1.36.0"}));
+        state.add_kind("kubermatic.k8c.io", "v1", "clusters", "Cluster");
+        for number in 1..=7 {
+            state.add(CLUSTERS, cluster(&format!("c{number}"), "first"));
+        }
+        state.add(
+            MAPS,
+            json!({"metadata": {"name": "extra", "namespace": "kubermatic"}, "data": {"key": "value"}}),
+        );
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            hook: Arc::default(),
+        }
+    }
+
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap())
+    }
+
+    /// Called before every answer, with path and query.
+    pub(super) fn on_request(&self, hook: impl FnMut(&str, &mut State) -> Option<(u16, Value)> + Send + 'static) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    pub(super) fn source(&self, page: u32) -> Source {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = api.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        Source::new(
+            Client::new(service, "default"),
+            ReadLimits {
+                page,
+                deadline: Duration::from_secs(20),
+            },
+        )
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Response<Body> {
+        let address = request.uri().to_string();
+        let query = request.uri().query().unwrap_or_default();
+        let query = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query = query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut state = self.state.lock().unwrap();
+        state.log.push(address.clone());
+        let forced = self
+            .hook
+            .lock()
+            .unwrap()
+            .as_mut()
+            .and_then(|hook| hook(&address, &mut state));
+        let (code, body) = forced.unwrap_or_else(|| state.answer(request.uri().path(), &query));
+        Response::builder()
+            .status(code)
+            .body(Body::from(body.to_string().into_bytes()))
+            .unwrap()
+    }
+
+    pub(super) async fn request(&self) -> SnapshotRequest {
+        SnapshotRequest {
+            name: "run-1".to_owned(),
+            target: "master".to_owned(),
+            platform_version: "2.30.6".to_owned(),
+            scope: Scope::kkp("kubermatic"),
+            cluster: identify(&self.source(500)).await.unwrap(),
+            started: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Takes a snapshot, pages of three, into a fresh folder.
+    pub(super) async fn snapshot(&self, volume: &Path) -> (AttemptFolder, Result<Written, BackupError>) {
+        let folder = AttemptFolder::claim(volume, "run-1", "master").unwrap();
+        let written = write_snapshot(&self.source(3), &self.request().await, &folder).await;
+        (folder, written)
+    }
+
+    pub(super) fn run(&self, volume: &Path) -> Run {
+        Run {
+            source: self.source(3),
+            arguments: BackupArguments {
+                kubeconfig: None,
+                target: "master".to_owned(),
+                namespace: "kubermatic".to_owned(),
+                destination: volume.to_owned(),
+                name: "run-1".to_owned(),
+                platform_version: "2.30.6".to_owned(),
+                result_file: volume.join("result"),
+                verify_only: false,
+                manifest_digest: None,
+            },
+            cluster: ClusterIdentity {
+                uid: "cluster-one".to_owned(),
+                server_version: "v1.36.0".to_owned(),
+            },
+            clock: || Timestamp::UNIX_EPOCH,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What is read from the API server, and what a bad answer leads to.
+
+use serde_json::json;
+
+use super::fake_api::{CLUSTERS, CRDS, FakeApi, cluster, crd, failure};
+use crate::{BackupError, compare_at_revision, read_back};
+
+fn volume() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn entries(folder: &crate::AttemptFolder) -> Vec<String> {
+    let list = std::fs::read_dir(folder.path()).unwrap();
+    list.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn lists_are_paged_and_exact() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    let (_, written) = api.snapshot(volume.path()).await;
+    let manifest = written.unwrap().manifest;
+    assert_eq!(manifest.objects, 9);
+    let log = api.change(|state| state.log.clone());
+    let read: Vec<&String> = log
+        .iter()
+        .filter(|line| line.starts_with(CLUSTERS) && !line.contains("limit=1&") && !line.ends_with("limit=1"))
+        .collect();
+    assert_eq!(read.len(), 3, "{log:?}");
+    assert!(
+        read[0].contains(&format!(
+            "limit=3&resourceVersion={}&resourceVersionMatch=Exact",
+            manifest.revision
+        )),
+        "{}",
+        read[0]
+    );
+    assert!(
+        read[1].contains("continue=") && !read[1].contains("resourceVersion="),
+        "{}",
+        read[1]
+    );
+}
+
+#[tokio::test]
+async fn writes_in_between_do_not_show() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    let mut once = true;
+    api.on_request(move |address, state| {
+        if address.contains("continue=") && std::mem::take(&mut once) {
+            state.write(CLUSTERS, |clusters| {
+                clusters.clear();
+                clusters.push(cluster("c9", "later"));
+            });
+        }
+        None
+    });
+    let (_, written) = api.snapshot(volume.path()).await;
+    let manifest = written.unwrap().manifest;
+    let clusters = manifest.kinds.iter().find(|kind| kind.plural == "clusters").unwrap();
+    assert_eq!(clusters.count, 7);
+    assert!(!api.change(|state| state.history.last_key_value().unwrap().1[CLUSTERS].len() == 7));
+    compare_at_revision(&api.source(2), &manifest).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_moment_than_asked_for_is_refused() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    api.on_request(|address, _| {
+        let forged = address.starts_with(CLUSTERS) && address.contains("Exact");
+        forged.then(|| (200, json!({"metadata": {"resourceVersion": "999"}, "items": []})))
+    });
+    let (folder, written) = api.snapshot(volume.path()).await;
+    let error = written.unwrap_err();
+    assert!(
+        matches!(&error, BackupError::RevisionMismatch { answered, page: 1, .. } if answered == "999"),
+        "{error}"
+    );
+    assert!(entries(&folder).is_empty(), "a partial file is left over");
+}
+
+#[tokio::test]
+async fn compaction_in_the_middle_of_a_list_is_told_apart() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    api.on_request(|address, state| {
+        if address.contains("continue=") {
+            state.write(CLUSTERS, |_| {});
+            state.compacted = state.revision;
+        }
+        None
+    });
+    let (folder, written) = api.snapshot(volume.path()).await;
+    let error = written.unwrap_err();
+    assert!(error.is_expired(), "{error}");
+    assert!(
+        error.to_string().contains("clusters.kubermatic.k8c.io") && error.to_string().contains("page 2"),
+        "{error}"
+    );
+    assert!(entries(&folder).is_empty(), "a partial file is left over");
+}
+
+#[tokio::test]
+async fn refusals_name_the_kind_and_the_way_out() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    api.on_request(|address, _| {
+        (address.starts_with(CLUSTERS) && address.contains("Exact"))
+            .then(|| (403, failure(403, "Forbidden", "clusters is forbidden")))
+    });
+    let error = api.snapshot(volume.path()).await.1.unwrap_err().to_string();
+    for word in ["clusters.kubermatic.k8c.io", "page 1", "is forbidden", "grant"] {
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn content_never_gets_into_messages() {
+    let bad_answers = [
+        json!("hunter2"),
+        json!({"metadata": {"resourceVersion": "REV"}, "items": ["hunter2"]}),
+        json!({"metadata": {"resourceVersion": "REV"}, "items": [{"metadata": {"namespace": "x"}, "data": "hunter2"}]}),
+        json!({"metadata": {"resourceVersion": "REV"}, "items": {"hunter2": 1}}),
+        json!({"metadata": {"resourceVersion": "REV"}, "items": [cluster("a", "hunter2"), cluster("a", "hunter2")]}),
+    ];
+    for bad in bad_answers {
+        let (api, volume) = (FakeApi::platform(), volume());
+        let revision = api.change(|state| state.revision).to_string();
+        let bad: serde_json::Value = serde_json::from_str(&bad.to_string().replace("REV", &revision)).unwrap();
+        api.on_request(move |address, _| {
+            (address.starts_with(CLUSTERS) && address.contains("Exact")).then(|| (200, bad.clone()))
+        });
+        let error = api.snapshot(volume.path()).await.1.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("clusters"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn new_kinds_and_groups_come_by_themselves_and_foreign_ones_stay_out() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    api.change(|state| {
+        state.add_kind("apps.kubermatic.k8c.io", "v2", "gadgets", "Gadget");
+        // Offered by a version that is not the preferred one only.
+        state.add_kind("apps.kubermatic.k8c.io", "v1alpha1", "widgets", "Widget");
+        state.add("/apis/apps.kubermatic.k8c.io/v1alpha1/widgets", cluster("w", "x"));
+        state.add_kind("example.com", "v1", "foreigners", "Foreigner");
+        state.add("/apis/example.com/v1/foreigners", cluster("f", "x"));
+        let offers = state.documents.get_mut("/apis/kubermatic.k8c.io/v1").unwrap();
+        offers["resources"].as_array_mut().unwrap().push(
+            json!({"name": "reviews", "kind": "Review", "namespaced": false, "singularName": "", "verbs": ["create"]}),
+        );
+    });
+    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    let kinds: Vec<(&str, &str, u64)> = manifest
+        .kinds
+        .iter()
+        .map(|kind| (kind.plural.as_str(), kind.version.as_str(), kind.count))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("configmaps", "v1", 1),
+            ("customresourcedefinitions", "v1", 3),
+            ("widgets", "v1alpha1", 1),
+            ("gadgets", "v2", 0),
+            ("clusters", "v1", 7)
+        ]
+    );
+    let omitted: Vec<&str> = manifest.omitted.iter().map(|omission| omission.what.as_str()).collect();
+    assert!(
+        omitted.contains(&"Secrets") && omitted.contains(&"reviews.kubermatic.k8c.io (v1)"),
+        "{omitted:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_crd_whose_objects_cannot_be_read_is_never_overlooked() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    api.change(|state| {
+        let mut dead = crd("kubermatic.k8c.io", "ghosts", "v1");
+        dead["status"]["conditions"][0]["status"] = "False".into();
+        state.add(CRDS, dead);
+    });
+    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    assert!(
+        manifest
+            .omitted
+            .iter()
+            .any(|omission| omission.what.contains("ghosts.kubermatic.k8c.io"))
+    );
+    api.change(|state| state.add(CRDS, crd("kubermatic.k8c.io", "newcomers", "v1")));
+    let error = api.snapshot(volume.path()).await.1.unwrap_err();
+    assert!(
+        matches!(&error, BackupError::NotDiscovered { name } if name == "newcomers.kubermatic.k8c.io"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_same_platform_gives_the_same_archive() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    let one = api.snapshot(volume.path()).await.1.unwrap();
+    let (folder, other) = api.snapshot(volume.path()).await;
+    let other = other.unwrap();
+    assert_eq!(one.manifest.archive, other.manifest.archive);
+    assert_eq!(
+        read_back(&folder, Some(&other.manifest_digest)).await.unwrap().manifest,
+        other.manifest
+    );
+}
+
+#[tokio::test]
+async fn a_difference_at_the_same_revision_is_found() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    type Forgery = fn(&mut Vec<serde_json::Value>);
+    let forgeries: [(Forgery, &str); 3] = [
+        (
+            |clusters| clusters[3]["spec"]["note"] = "forged".into(),
+            "another content",
+        ),
+        (|clusters| drop(clusters.remove(3)), "in the backup only"),
+        (|clusters| clusters.push(cluster("c9", "x")), "not in the backup"),
+    ];
+    for (forge, expected) in forgeries {
+        let forged = FakeApi::platform();
+        forged.change(|state| {
+            let at = manifest.revision.parse().unwrap();
+            forge(state.history.get_mut(&at).unwrap().get_mut(CLUSTERS).unwrap());
+        });
+        let error = compare_at_revision(&forged.source(3), &manifest).await.unwrap_err();
+        assert!(
+            matches!(&error, BackupError::LiveMismatch { difference, .. } if *difference == expected),
+            "{error}"
+        );
+        assert!(error.to_string().contains("/clusters/"), "{error}");
+    }
+}
