@@ -1,0 +1,317 @@
+//! Deploying: limit, installer on the master, then master, seeds and user clusters converge. Pure.
+
+use super::backup::set_job;
+use super::preflight::{blocked, note_findings, stop_at_blockers};
+use super::{Decision, StepName, round::Round, throttle, verifying};
+use crate::conditions::{ConditionType, Truth};
+use crate::effect::{Effect, JobIntent, JobWork, job_name, seconds};
+use crate::facts::{Evidence, InstallerFacts, JobFacts, Known, PlatformFacts};
+use crate::phase::{Outcome, Phase};
+use crate::plan::MASTER;
+use crate::reason::Reason;
+use crate::request::Request;
+use crate::status::PointOfNoReturn;
+
+pub(super) fn decide(mut round: Round<'_>) -> Decision {
+    let Ok(request) = round.request else {
+        return round.working(Reason::Retrying, "the spec cannot be read");
+    };
+    let facts = round.facts;
+    let platform = match &facts.platform {
+        Known::Is(platform) => platform,
+        unknown => {
+            let text = format!("cannot read the platform: {}", unknown.why_not());
+            return round.working(Reason::Retrying, &text);
+        }
+    };
+    throttle::settle(&mut round, platform);
+    match round.step() {
+        Some(StepName::Master) => master(round, request, platform),
+        Some(StepName::MasterEvidence) => master_evidence(round, platform),
+        Some(StepName::Seeds) => seeds(round, platform),
+        Some(StepName::UserClusters) => user_clusters(round, platform),
+        _ if request.paused => round.working(Reason::Paused, "paused before the limit is set"),
+        _ => {
+            if round.step() != Some(StepName::Throttle) {
+                round.enter_step(StepName::Throttle, None);
+            }
+            throttle::decide(round, request, platform)
+        }
+    }
+}
+
+/// Waits for something that moves by itself; nothing moving for the progress deadline is Stalled, and still watched.
+pub(super) fn watch(round: Round<'_>, reason: Reason, text: &str) -> Decision {
+    let deadline = round.request.map_or(std::time::Duration::from_secs(1800), |request| {
+        request.progress_deadline
+    });
+    let silent = round
+        .status
+        .last_progress_time
+        .is_some_and(|time| time.elapsed(round.now()) > deadline);
+    if silent {
+        let text = format!("no progress for {} s: {text}", deadline.as_secs());
+        return round.stalled(Reason::ProgressDeadlineExceeded, &text);
+    }
+    round.working(reason, text)
+}
+
+fn master(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    if round.status.step.as_ref().is_some_and(|step| step.job.is_some()) {
+        return follow_installer(round, request, platform);
+    }
+    let attempted = round
+        .status
+        .target(MASTER)
+        .is_some_and(|target| target.attempts.unwrap_or(0) > 0);
+    if attempted && platform.evidence.is_proven() {
+        // A retry after a later step failed: the master's work is proven done and is not done again.
+        return installed(round);
+    }
+    start_installer(round, request, platform)
+}
+
+fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    if request.paused {
+        return round.working(Reason::Paused, "paused before the installer");
+    }
+    if throttle::foreign_hand(&round, platform).is_some() {
+        return throttle::contested(round, &platform.configuration);
+    }
+    let facts = round.facts;
+    match &facts.findings {
+        Known::Is(findings) => {
+            note_findings(&mut round, findings);
+            if let Some(text) = blocked(findings) {
+                return stop_at_blockers(round, findings, &text);
+            }
+        }
+        Known::NotRead => return round.again(Reason::UpgradingMaster, "evaluating the rules once more"),
+        Known::Unknown(why) => {
+            let text = format!("rules could not be evaluated: {why}");
+            return round.working(Reason::Retrying, &text);
+        }
+    }
+    let Known::Is(installer) = &platform.installer else {
+        let text = format!("the installer cannot be prepared: {}", platform.installer.why_not());
+        return round.working(Reason::Retrying, &text);
+    };
+    let attempt = round
+        .status
+        .target(MASTER)
+        .and_then(|target| target.attempts)
+        .unwrap_or(0)
+        + 1;
+    round
+        .status
+        .update_target(MASTER, |target| target.attempts = Some(attempt));
+    create_installer(round, request, installer, attempt)
+}
+
+/// Arms the point of no return and names the Job, then creates it.
+fn create_installer(mut round: Round<'_>, request: &Request, installer: &InstallerFacts, attempt: i32) -> Decision {
+    if round.step() != Some(StepName::Master) {
+        round.enter_step(StepName::Master, Some(MASTER));
+    }
+    if round
+        .status
+        .point_of_no_return
+        .as_ref()
+        .is_none_or(|point| point.state != "Passed")
+    {
+        round.status.point_of_no_return = Some(PointOfNoReturn {
+            state: "Armed".to_owned(),
+            time: Some(round.time()),
+            reason: "the installer may start".to_owned(),
+        });
+    }
+    let hop = round.status.hop.clone().unwrap_or_default();
+    let uid = round.facts.object.uid.clone();
+    let intent = JobIntent {
+        name: job_name(&uid, round.status.run(), &hop.to, "installer", MASTER, attempt),
+        run: round.status.run(),
+        step: "installer".to_owned(),
+        target: MASTER.to_owned(),
+        attempt,
+        plan: round
+            .status
+            .plan
+            .as_ref()
+            .map(|plan| plan.digest.clone())
+            .unwrap_or_default(),
+        work: JobWork::Installer {
+            stack: "kubermatic-master".to_owned(),
+            image: installer.image.clone(),
+            flags: installer.flags.clone(),
+            values_digest: installer.values_digest.clone(),
+            values_secret: installer.values_secret.clone(),
+            helm_timeout_seconds: seconds(request.installer.helm_timeout),
+        },
+        hop: hop.to.clone(),
+        uid,
+    };
+    set_job(&mut round.status, &intent);
+    round.status.last_progress_time = Some(round.time());
+    let text = format!("installer {} runs on the master (attempt {attempt})", hop.to);
+    round.act(Effect::CreateJob(Box::new(intent)), Reason::UpgradingMaster, &text)
+}
+
+fn follow_installer(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    let step = round.status.step.clone().unwrap_or_default();
+    let (job, attempt) = (step.job.clone().unwrap_or_default(), step.attempt.unwrap_or(1));
+    let done = round
+        .status
+        .target(MASTER)
+        .is_some_and(|target| target.state == INSTALLED);
+    match &round.facts.job {
+        Known::Is(JobFacts::Absent { .. }) if done => installed(round),
+        Known::Is(JobFacts::Absent { fence: true }) => {
+            let text = format!("installer Job {job} was let through and is gone before its result was read");
+            fail(round, Reason::InstallerOutcomeUnknown, &text)
+        }
+        Known::Is(JobFacts::Absent { fence: false }) => match &platform.installer {
+            // Never created, or removed before its fence was taken: the same attempt, by the same name, is safe.
+            Known::Is(installer) => create_installer(round, request, installer, attempt),
+            unknown => {
+                let text = format!("the installer cannot be prepared: {}", unknown.why_not());
+                round.working(Reason::Retrying, &text)
+            }
+        },
+        Known::Is(JobFacts::Foreign) => {
+            let text = format!("Job {job} exists and was not made for this step: remove it, then retry");
+            fail(round, Reason::InstallerFailed, &text)
+        }
+        Known::Is(JobFacts::Running { waiting, .. }) => {
+            let text = match waiting {
+                Some(why) => format!("installer Job {job} cannot start: {why}"),
+                None => format!("installer Job {job} is running"),
+            };
+            watch(round, Reason::UpgradingMaster, &text)
+        }
+        Known::Is(JobFacts::Succeeded { uid, .. }) => {
+            let uid = uid.clone();
+            if !done {
+                round
+                    .status
+                    .update_target(MASTER, |target| INSTALLED.clone_into(&mut target.state));
+                passed(&mut round, "the installer succeeded");
+                round.event(false, Reason::UpgradingMaster, format!("installer Job {job} succeeded"));
+            }
+            round.act(
+                Effect::DeleteJob { name: job, uid },
+                Reason::UpgradingMaster,
+                "the installer is done",
+            )
+        }
+        Known::Is(JobFacts::Failed { message, .. }) => {
+            let text = format!("installer Job {job} failed: {message}");
+            fail(round, Reason::InstallerFailed, &text)
+        }
+        unknown => {
+            let text = format!("cannot read Job {job}: {}", unknown.why_not());
+            round.working(Reason::Retrying, &text)
+        }
+    }
+}
+
+/// State of the master after its installer succeeded.
+const INSTALLED: &str = "Installed";
+
+/// Notes that the platform cannot go back any more.
+pub(super) fn passed(round: &mut Round<'_>, reason: &str) {
+    if round
+        .status
+        .point_of_no_return
+        .as_ref()
+        .is_none_or(|point| point.state != "Passed")
+    {
+        let time = Some(round.time());
+        round.status.point_of_no_return = Some(PointOfNoReturn {
+            state: "Passed".to_owned(),
+            time,
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+fn fail(mut round: Round<'_>, reason: Reason, text: &str) -> Decision {
+    round.stage(ConditionType::MasterUpgraded, Truth::False, reason, text);
+    round.begin_ending(Phase::Failed, reason, text);
+    round.again(Reason::Aborting, text)
+}
+
+fn installed(mut round: Round<'_>) -> Decision {
+    round.enter_step(StepName::MasterEvidence, Some(MASTER));
+    round.again(Reason::VerifyingMaster, "master components are rolling out")
+}
+
+fn master_evidence(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
+    match &platform.evidence {
+        Evidence::Proven => {
+            let text = format!(
+                "master runs {}",
+                round.status.target_version.clone().unwrap_or_default()
+            );
+            round.stage(
+                ConditionType::MasterUpgraded,
+                Truth::True,
+                Reason::MasterUpgraded,
+                &text,
+            );
+            round.event(false, Reason::MasterUpgraded, text);
+            round.enter_step(StepName::Seeds, None);
+            round.again(Reason::UpgradingSeeds, "seeds are rolling out")
+        }
+        missing => {
+            let text = missing.missing();
+            round.status.insights = vec![crate::status::message(&format!("master: {text}"))];
+            watch(round, Reason::VerifyingMaster, &format!("master: {text}"))
+        }
+    }
+}
+
+fn seeds(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
+    verifying::note_progress(&mut round, platform);
+    let missing: Vec<String> = platform
+        .seeds
+        .iter()
+        .filter(|seed| !seed.evidence.is_proven())
+        .map(|seed| crate::status::message(&format!("seed {}: {}", seed.name, seed.evidence.missing())))
+        .collect();
+    let Some(first) = missing.first().cloned() else {
+        let text = format!(
+            "{} seeds run {}",
+            platform.seeds.len(),
+            round.status.target_version.clone().unwrap_or_default()
+        );
+        round.stage(ConditionType::SeedsUpgraded, Truth::True, Reason::SeedsUpgraded, &text);
+        round.event(false, Reason::SeedsUpgraded, text);
+        round.enter_step(StepName::UserClusters, None);
+        return round.again(Reason::ConvergingUserClusters, "user clusters are being reconciled");
+    };
+    round.status.insights = missing.into_iter().take(10).collect();
+    watch(round, Reason::UpgradingSeeds, &first)
+}
+
+fn user_clusters(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
+    verifying::note_progress(&mut round, platform);
+    if let Some(waiting) = verifying::unconverged(platform) {
+        round.status.insights = waiting;
+        let text = round.status.insights.first().cloned().unwrap_or_default();
+        return watch(round, Reason::ConvergingUserClusters, &text);
+    }
+    let text = "every user cluster in scope was reconciled by the new version";
+    round.stage(
+        ConditionType::UserClustersConverged,
+        Truth::True,
+        Reason::UserClustersConverged,
+        text,
+    );
+    if throttle::foreign_hand(&round, platform).is_some() {
+        return throttle::contested(round, &platform.configuration);
+    }
+    round.event(false, Reason::UserClustersConverged, text);
+    round.advance(Outcome::Succeeded);
+    round.enter_step(StepName::Verify, None);
+    round.again(Reason::Verifying, "watching the evidence")
+}

@@ -1,0 +1,154 @@
+//! The way out of a run that fails or is aborted: no new work, Jobs terminal, what can be put back is put back. Pure.
+
+use super::preflight::{all_proven, archive};
+use super::throttle::PutBack;
+use super::{Decision, StepName, deploying, round::Round, throttle};
+use crate::effect::Effect;
+use crate::facts::{Fence, JobFacts, Known, PlatformFacts};
+use crate::phase::{Outcome, Phase};
+use crate::reason::Reason;
+use crate::status::{Ending, message};
+
+/// How long a run that is ending waits for an unreadable platform before it ends with its marks left: a dead cluster
+/// must not keep a KKPUpgrade from being deleted.
+const LEAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+
+pub(super) fn put_back(mut round: Round<'_>) -> Decision {
+    let ending = round.status.ending.clone().unwrap_or_default();
+    if round.status.step.as_ref().is_some_and(|step| step.job.is_some()) {
+        return settle_job(round, &ending);
+    }
+    if round.step() != Some(StepName::PutBack) {
+        round.enter_step(StepName::PutBack, None);
+    }
+    let facts = round.facts;
+    match &facts.platform {
+        Known::Is(platform) => {
+            note_point(&mut round, platform);
+            if may_restore(&round, platform) {
+                match throttle::put_back(&mut round, platform, false) {
+                    PutBack::Effect(effect) => return round.act(effect, Reason::Aborting, &ending.message),
+                    PutBack::Waiting(text) => return round.working(Reason::Aborting, &text),
+                    PutBack::Done => {}
+                }
+            }
+            finish(round, &ending)
+        }
+        unknown => {
+            let began = round.status.step.as_ref().and_then(|step| step.start_time);
+            if began.is_some_and(|time| time.elapsed(facts.now) > LEAVE_AFTER) {
+                return finish(round, &ending);
+            }
+            let text = format!("cannot read the platform to put things back: {}", unknown.why_not());
+            round.working(Reason::Aborting, &text)
+        }
+    }
+}
+
+/// Whether the installer changed anything that cannot go back: its CRDs are the first thing that it writes. What
+/// cannot be read counts as changed.
+fn note_point(round: &mut Round<'_>, platform: &PlatformFacts) {
+    let armed = round
+        .status
+        .point_of_no_return
+        .as_ref()
+        .is_some_and(|point| point.state == "Armed");
+    if !armed {
+        return;
+    }
+    let target = round.status.target_version.clone().unwrap_or_default();
+    match &platform.crd_version {
+        Known::Is(Some(version)) if version.trim_start_matches('v') != target => round.status.point_of_no_return = None,
+        Known::Is(_) => deploying::passed(round, &format!("the master's CRDs are those of {target}")),
+        unknown => deploying::passed(
+            round,
+            &format!("the master's CRDs cannot be read: {}", unknown.why_not()),
+        ),
+    }
+}
+
+/// Before the installer changed anything the limit goes back at once; after it only when no user cluster is on its way
+/// any more, or a person asked for it: the new KKP version would roll every cluster at full speed.
+pub(super) fn may_restore(round: &Round<'_>, platform: &PlatformFacts) -> bool {
+    let passed = round
+        .status
+        .point_of_no_return
+        .as_ref()
+        .is_some_and(|point| point.state != "Ahead");
+    let released = round
+        .status
+        .throttle
+        .as_ref()
+        .is_some_and(|throttle| throttle.state == throttle::RELEASED);
+    !passed || released || all_proven(platform)
+}
+
+/// No new effect, and a running installer is never killed: the Job has to be terminal, or its fence taken by us so that
+/// its main program can never start.
+fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
+    let name = round
+        .status
+        .step
+        .as_ref()
+        .and_then(|step| step.job.clone())
+        .unwrap_or_default();
+    let backup = round.step() == Some(StepName::Backup);
+    match &round.facts.job {
+        Known::Is(JobFacts::Absent { .. } | JobFacts::Foreign) => {
+            if let Some(step) = round.status.step.as_mut() {
+                step.job = None;
+                step.intent = None;
+            }
+            round.again(Reason::Aborting, &ending.message)
+        }
+        Known::Is(JobFacts::Succeeded { uid, .. } | JobFacts::Failed { uid, .. }) => {
+            let effect = Effect::DeleteJob { name, uid: uid.clone() };
+            round.act(effect, Reason::Aborting, &ending.message)
+        }
+        Known::Is(JobFacts::Running { uid, fence, .. }) => match fence {
+            // A backup only reads: it may be stopped at any point.
+            _ if backup => round.act(
+                Effect::DeleteJob { name, uid: uid.clone() },
+                Reason::Aborting,
+                &ending.message,
+            ),
+            Fence::Operator => round.act(
+                Effect::DeleteJob { name, uid: uid.clone() },
+                Reason::Aborting,
+                &ending.message,
+            ),
+            Fence::Absent => round.act(Effect::TakeFence { job: name }, Reason::Aborting, &ending.message),
+            Fence::Pod => {
+                let text = format!(
+                    "{}; waiting for the running installer (Job {name}), which is never killed",
+                    ending.message
+                );
+                round.working(Reason::Aborting, &text)
+            }
+        },
+        unknown => {
+            let text = format!("cannot read Job {name}: {}", unknown.why_not());
+            round.working(Reason::Aborting, &text)
+        }
+    }
+}
+
+fn finish(mut round: Round<'_>, ending: &Ending) -> Decision {
+    let failed = ending.result == Phase::Failed.to_string();
+    let reason = ending.reason.parse().unwrap_or(Reason::Aborted);
+    round.advance(if failed { Outcome::Failed } else { Outcome::Aborted });
+    round.status.ending = None;
+    archive(&mut round, &ending.result, reason);
+    let held = !round.status.changes.is_empty();
+    let text = if held {
+        message(&format!(
+            "{}; the limit stays until user clusters have settled",
+            ending.message
+        ))
+    } else {
+        ending.message.clone()
+    };
+    let mut decision = round.ended(if held { Reason::HeldAfterFailure } else { reason }, &text);
+    decision.requeue = std::time::Duration::ZERO;
+    decision
+}

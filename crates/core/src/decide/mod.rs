@@ -1,0 +1,105 @@
+//! The decision of one round: facts in, new status and at most one effect out. Pure.
+//!
+//! `decide` is the whole machine. The shell carries out what it says and never branches on a phase.
+
+mod backup;
+mod deploying;
+mod ending;
+mod needs;
+mod preflight;
+mod round;
+mod start;
+mod terminal;
+mod throttle;
+mod verifying;
+mod views;
+
+use std::time::Duration;
+
+use crate::effect::Effect;
+use crate::facts::Facts;
+use crate::phase::Phase;
+use crate::reason::Reason;
+use crate::request::{Request, SpecError};
+use crate::status::Status;
+use crate::timing::Timing;
+
+pub use needs::{Needs, needs, waits_for_queue};
+pub use round::significant_change;
+
+use round::Round;
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "a decision that is not recorded has not been made"]
+pub struct Decision {
+    /// The whole new status; written before the effect, against the resourceVersion it was decided from.
+    pub status: Status,
+    /// At most one effect.
+    pub effect: Option<Effect>,
+    /// When to look again if nothing is reported earlier; zero = at once.
+    pub requeue: Duration,
+    /// What people are told, once each.
+    pub events: Vec<Event>,
+}
+
+/// An event on the KKPUpgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// Reason, from the one list of reasons.
+    pub reason: Reason,
+    /// For people.
+    pub note: String,
+}
+
+/// The step inside a phase: the cursor in `status.step.name`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+pub(crate) enum StepName {
+    /// Waiting for the platform's lease.
+    Queue,
+    /// Backup of one target.
+    Backup,
+    /// The limit is written and rolled out.
+    Throttle,
+    /// The installer runs on the master.
+    Master,
+    /// Master components roll out.
+    MasterEvidence,
+    /// Seeds roll out.
+    Seeds,
+    /// User clusters converge.
+    UserClusters,
+    /// All evidence is watched for the soak time.
+    Verify,
+    /// What was borrowed is put back.
+    PutBack,
+}
+
+/// Decides one round.
+///
+/// `request` is the parsed spec or what is wrong with it; `status` is the freshly read status that the answer will be
+/// written against.
+pub fn decide(request: Result<&Request, &SpecError>, status: &Status, facts: &Facts, timing: &Timing) -> Decision {
+    let round = Round::new(request, status, facts, timing);
+    if facts.object.deleting && !facts.object.finalizer {
+        return round.nothing();
+    }
+    let mut round = match start::place_and_spec(round) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
+    start::answer_commands(&mut round);
+    if round.status.ending.is_some() {
+        return ending::put_back(round);
+    }
+    match round.phase() {
+        Phase::Pending => start::pending(round),
+        Phase::Preflight => preflight::decide(round),
+        Phase::Backup => backup::decide(round),
+        Phase::Deploying => deploying::decide(round),
+        Phase::Verifying => verifying::decide(round),
+        Phase::Done | Phase::Failed | Phase::Aborted => terminal::decide(round),
+    }
+}

@@ -1,0 +1,288 @@
+//! Preflight: every rule of the route, the plan, and the gates in front of the first change. Pure.
+
+use super::{Decision, StepName, round::Round};
+use crate::conditions::{ConditionType, Truth};
+use crate::effect::Effect;
+use crate::facts::{Facts, Known, OtherUpgrade, PlatformFacts};
+use crate::phase::Outcome;
+use crate::plan::{self, Plan};
+use crate::reason::Reason;
+use crate::request::{Mode, Request, sha256};
+use crate::rules::Finding;
+use crate::status::{ConfigMapRef, HistoryEntry, Hop, PlanStatus};
+
+pub(super) fn decide(mut round: Round<'_>) -> Decision {
+    let Ok(request) = round.request else {
+        return round.nothing();
+    };
+    let facts = round.facts;
+    let (platform, findings) = match (&facts.platform, &facts.findings) {
+        (Known::Is(platform), Known::Is(findings)) => (platform, findings),
+        (Known::Is(_), unknown) => {
+            let text = format!("rules could not be evaluated: {}", unknown.why_not());
+            return round.working(Reason::Retrying, &text);
+        }
+        (unknown, _) => {
+            let text = format!("cannot read the platform: {}", unknown.why_not());
+            return round.working(Reason::Retrying, &text);
+        }
+    };
+    freeze_route(&mut round, request, platform);
+    if already_there(request, platform) {
+        return finish_at_once(round, request);
+    }
+    baseline(&mut round, platform);
+    if let Some(effect) = record_findings(&mut round, request, platform, findings) {
+        return round.act(effect, Reason::RunningPreflight, "writing the plan");
+    }
+    gates(round, request, findings)
+}
+
+/// The route is frozen at the first Preflight of the run: later version fields turn early and must not change it.
+fn freeze_route(round: &mut Round<'_>, request: &Request, platform: &PlatformFacts) {
+    if !round.status.path.is_empty() {
+        return;
+    }
+    let Some(from) = platform.version else { return };
+    let (from, to) = (from.to_string(), request.target.to_string());
+    round.status.from_version = Some(from.clone());
+    round.status.current_version = Some(from.clone());
+    round.status.target_version = Some(to.clone());
+    round.status.path = vec![from.clone(), to.clone()];
+    round.status.hop = Some(Hop {
+        index: 1,
+        total: 1,
+        from,
+        to,
+    });
+}
+
+/// Whether everything runs the target version, by evidence.
+pub(super) fn all_proven(platform: &PlatformFacts) -> bool {
+    platform.evidence.is_proven()
+        && platform.seeds.iter().all(|seed| {
+            seed.evidence.is_proven() && seed.clusters.value().is_some_and(super::verifying::seed_converged)
+        })
+}
+
+fn already_there(request: &Request, platform: &PlatformFacts) -> bool {
+    platform.version == Some(request.target) && all_proven(platform)
+}
+
+fn finish_at_once(mut round: Round<'_>, request: &Request) -> Decision {
+    let text = format!("the platform already runs {}", request.target);
+    round.advance(Outcome::AlreadyThere);
+    round.status.current_version = Some(request.target.to_string());
+    round.event(false, Reason::AlreadyAtTarget, text.clone());
+    archive(&mut round, "Done", Reason::AlreadyAtTarget);
+    round.good(Reason::AlreadyAtTarget, &text)
+}
+
+/// Writes the run into the history, newest first.
+pub(super) fn archive(round: &mut Round<'_>, result: &str, reason: Reason) {
+    let status = &mut round.status;
+    let entry = HistoryEntry {
+        run_id: status.run(),
+        from: status.from_version.clone(),
+        to: status.target_version.clone().unwrap_or_default(),
+        result: result.to_owned(),
+        reason: reason.to_string(),
+        start_time: status.start_time,
+        completion_time: status.completion_time,
+        plan_digest: status.plan.as_ref().map(|plan| plan.digest.clone()),
+    };
+    status.history.insert(0, entry);
+    status.history.truncate(10);
+}
+
+/// User clusters that are unhealthy before anything was changed are not our regression. Kept over a retry: what the
+/// first attempt broke must not become the new normal.
+fn baseline(round: &mut Round<'_>, platform: &PlatformFacts) {
+    let attempted = round
+        .status
+        .targets
+        .iter()
+        .any(|target| target.attempts.unwrap_or(0) > 0);
+    if !attempted {
+        round.status.unhealthy_before = platform
+            .seeds
+            .iter()
+            .flat_map(|seed| seed.unhealthy.clone())
+            .take(100)
+            .collect();
+    }
+}
+
+/// Findings and plan into status; the effect that writes the plan's ConfigMap, where it changed.
+fn record_findings(
+    round: &mut Round<'_>,
+    request: &Request,
+    platform: &PlatformFacts,
+    findings: &[Finding],
+) -> Option<Effect> {
+    note_findings(round, findings);
+    let hop = round.status.hop.clone().unwrap_or_default();
+    let plan = Plan::make(
+        &round.facts.object.uid,
+        request,
+        &round.status.path,
+        &hop,
+        platform,
+        findings,
+    );
+    let (digest, text) = (plan.digest(), plan.to_yaml(findings));
+    let content = sha256(text.as_bytes());
+    let name = format!("{}-plan", round.facts.object.name);
+    let written = round.status.plan.as_ref().is_some_and(|plan| plan.content == content);
+    if round.status.plan.as_ref().is_none_or(|plan| plan.digest != digest) {
+        round.event(false, Reason::RunningPreflight, format!("plan {digest}"));
+    }
+    let findings = plan::count(findings);
+    round.status.plan = Some(PlanStatus {
+        digest,
+        content,
+        config_map_ref: Some(ConfigMapRef { name: name.clone() }),
+        findings,
+    });
+    round.stage(
+        ConditionType::Planned,
+        Truth::True,
+        Reason::PlanReady,
+        &format!("plan in ConfigMap {name}"),
+    );
+    (!written).then_some(Effect::WritePlan { name, plan: text })
+}
+
+/// The worst findings into status.
+pub(super) fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
+    round.status.findings = findings.iter().take(10).map(plan::finding_status).collect();
+    if let Some(plan) = round.status.plan.as_mut() {
+        plan.findings = plan::count(findings);
+    }
+}
+
+/// The gates in their order: paused, blockers, queue. (Consent and windows come with their fields.)
+fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decision {
+    if request.paused {
+        return round.working(Reason::Paused, "paused before anything was changed");
+    }
+    if let Some(text) = blocked(findings) {
+        return stop_at_blockers(round, findings, &text);
+    }
+    round.status.unknown_since = None;
+    round.stage(
+        ConditionType::PreflightPassed,
+        Truth::True,
+        Reason::PreflightPassed,
+        "no blocker stands",
+    );
+    if request.mode == Mode::Plan {
+        round.status.step = None;
+        let hop = round.status.hop.clone().unwrap_or_default();
+        return round.good(
+            Reason::PlanReady,
+            &format!("plan {} → {} is ready and nothing blocks it", hop.from, hop.to),
+        );
+    }
+    queue(round)
+}
+
+/// What blocks, in a line; `None` = nothing.
+pub(super) fn blocked(findings: &[Finding]) -> Option<String> {
+    let mut blockers = findings.iter().filter(|finding| finding.blocks());
+    let first = blockers.next()?;
+    let more = match blockers.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(format!("{}: {} {}{more}", first.rule, first.subject(), first.message))
+}
+
+/// Stalls on blockers; those that rest on unreadable facts alone are retried for a while first.
+pub(super) fn stop_at_blockers(mut round: Round<'_>, findings: &[Finding], text: &str) -> Decision {
+    let only_unknown = findings
+        .iter()
+        .filter(|finding| finding.blocks())
+        .all(|finding| finding.unknown);
+    if only_unknown {
+        let since = *round
+            .status
+            .unknown_since
+            .get_or_insert(crate::time::Time::new(round.facts.now));
+        if since.elapsed(round.facts.now) < round.timing.unknown_grace {
+            return round.working(Reason::Retrying, text);
+        }
+    } else {
+        round.status.unknown_since = None;
+    }
+    round.stage(
+        ConditionType::PreflightPassed,
+        Truth::False,
+        Reason::PreflightBlocked,
+        text,
+    );
+    round.stalled(Reason::PreflightBlocked, text)
+}
+
+/// One upgrade at a time: the platform's lease, taken by compare-and-swap, oldest KKPUpgrade first.
+fn queue(mut round: Round<'_>) -> Decision {
+    let facts = round.facts;
+    let (lease, others) = match (&facts.lease, &facts.others) {
+        (Known::Is(lease), Known::Is(others)) => (lease, others),
+        (lease, others) => {
+            let text = format!(
+                "cannot read who holds the platform: {}{}",
+                lease.why_not(),
+                others.why_not()
+            );
+            return round.working(Reason::Retrying, &text);
+        }
+    };
+    if !facts.object.finalizer {
+        return round.act(
+            Effect::AddFinalizer,
+            Reason::RunningPreflight,
+            "taking hold of the KKPUpgrade",
+        );
+    }
+    if lease.holder.as_deref() == Some(facts.object.uid.as_str()) {
+        return enter_backup(round);
+    }
+    if let Some(other) = in_front(facts, lease.holder.as_deref(), others) {
+        return round.working(
+            Reason::AnotherUpgradeRunning,
+            &format!("KKPUpgrade `{}` is first", other.name),
+        );
+    }
+    round.enter_step(StepName::Queue, None);
+    round.act(
+        Effect::AcquireLease {
+            resource_version: lease.resource_version.clone(),
+        },
+        Reason::RunningPreflight,
+        "taking the platform's lease",
+    )
+}
+
+/// Who comes before this KKPUpgrade: the live holder, or an older one that waits for nothing but the queue.
+fn in_front<'a>(facts: &Facts, holder: Option<&str>, others: &'a [OtherUpgrade]) -> Option<&'a OtherUpgrade> {
+    if let Some(running) = others
+        .iter()
+        .find(|other| Some(other.uid.as_str()) == holder && !other.terminal)
+    {
+        return Some(running);
+    }
+    let mine = (facts.object.created, facts.object.uid.as_str());
+    others
+        .iter()
+        .filter(|other| other.waits_for_queue)
+        .find(|other| (other.created, other.uid.as_str()) < mine)
+}
+
+/// The intent that enters Backup locks the spec.
+fn enter_backup(mut round: Round<'_>) -> Decision {
+    round.advance(Outcome::Succeeded);
+    round.status.locked = Some(true);
+    round.event(false, Reason::PreflightPassed, "preflight passed");
+    round.again(Reason::BackingUp, "backing up")
+}

@@ -1,0 +1,242 @@
+//! One round of deciding: the status as it will be, and the ways a round can end. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Decision, Event, StepName, views};
+use crate::conditions::{ConditionType, Standing, Truth};
+use crate::effect::Effect;
+use crate::facts::Facts;
+use crate::phase::{Outcome, Phase};
+use crate::reason::Reason;
+use crate::request::{Request, SpecError};
+use crate::status::{Ending, FailedIn, Status, Step, message};
+use crate::time::Time;
+use crate::timing::Timing;
+
+/// Most requests that a step holds in flight at a time is one; this is the state of making that decision.
+pub(super) struct Round<'a> {
+    pub(super) request: Result<&'a Request, &'a SpecError>,
+    pub(super) before: &'a Status,
+    pub(super) status: Status,
+    pub(super) facts: &'a Facts,
+    pub(super) timing: &'a Timing,
+    events: Vec<Event>,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(
+        request: Result<&'a Request, &'a SpecError>,
+        before: &'a Status,
+        facts: &'a Facts,
+        timing: &'a Timing,
+    ) -> Self {
+        let mut status = before.clone();
+        status.observed_generation = facts.object.generation;
+        Self {
+            request,
+            before,
+            status,
+            facts,
+            timing,
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) const fn now(&self) -> Timestamp {
+        self.facts.now
+    }
+
+    pub(super) fn time(&self) -> Time {
+        Time::new(self.facts.now)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.status.phase().unwrap_or(Phase::Pending)
+    }
+
+    pub(super) fn step(&self) -> Option<StepName> {
+        self.status.step.as_ref().and_then(|step| step.name.parse().ok())
+    }
+
+    /// Makes `name` the current step; its clock and the progress clock start now.
+    pub(super) fn enter_step(&mut self, name: StepName, target: Option<&str>) {
+        let start_time = Some(self.time());
+        self.status.step = Some(Step {
+            name: name.to_string(),
+            target: target.map(str::to_owned),
+            start_time,
+            holder: self.status.step.as_ref().and_then(|step| step.holder.clone()),
+            ..Step::default()
+        });
+        self.status.last_progress_time = start_time;
+    }
+
+    pub(super) fn event(&mut self, warning: bool, reason: Reason, note: impl Into<String>) {
+        self.events.push(Event {
+            warning,
+            reason,
+            note: note.into(),
+        });
+    }
+
+    pub(super) fn stage(&mut self, kind: ConditionType, truth: Truth, reason: Reason, text: &str) {
+        let now = self.now();
+        self.status.set_condition(kind, truth, reason, text, now);
+    }
+
+    /// Takes the transition that `outcome` means; a transition that does not exist is a defect that stops the run
+    /// where it is instead of guessing.
+    pub(super) fn advance(&mut self, outcome: Outcome) {
+        let Some(next) = self.phase().next(outcome) else { return };
+        self.status.phase = Some(next.to_string());
+        self.status.phase_start_time = Some(self.time());
+        self.status.last_progress_time = Some(self.time());
+        self.status.step = None;
+        self.status.evidence_since = None;
+        self.status.unknown_since = None;
+        self.status.insights.clear();
+        if next.is_terminal() {
+            self.status.completion_time = Some(self.time());
+            self.status.locked = None;
+        }
+    }
+
+    /// Notes how the run will end; what was borrowed is put back first.
+    pub(super) fn begin_ending(&mut self, phase: Phase, reason: Reason, text: &str) {
+        let text = message(text);
+        if phase == Phase::Failed {
+            let step = self.status.step.clone().unwrap_or_default();
+            self.status.failed_in = Some(FailedIn {
+                phase: self.phase().to_string(),
+                step: step.name,
+                target: step.target,
+                attempt: step.attempt,
+                reason: reason.to_string(),
+                message: text.clone(),
+            });
+        }
+        self.event(phase == Phase::Failed, reason, text.clone());
+        self.status.ending = Some(Ending {
+            result: phase.to_string(),
+            reason: reason.to_string(),
+            message: text,
+        });
+    }
+
+    /// Ends the round: the operator works on, or waits for something.
+    pub(super) fn working(self, reason: Reason, text: &str) -> Decision {
+        let poll = self.timing.poll;
+        self.stand(Standing::Working, reason, text, poll)
+    }
+
+    /// Ends the round like [`Round::working`] and looks again at once: the next decision needs other facts.
+    pub(super) fn again(self, reason: Reason, text: &str) -> Decision {
+        self.stand(Standing::Working, reason, text, Duration::ZERO)
+    }
+
+    /// Ends the round: a person has to act.
+    pub(super) fn stalled(mut self, reason: Reason, text: &str) -> Decision {
+        let name = reason.to_string();
+        if self
+            .before
+            .condition(ConditionType::Stalled)
+            .is_none_or(|condition| condition.reason != name)
+        {
+            self.event(true, reason, text);
+        }
+        let resync = self.timing.resync;
+        self.stand(Standing::Stalled, reason, text, resync)
+    }
+
+    /// Ends the round of a run that has ended without success.
+    pub(super) fn ended(self, reason: Reason, text: &str) -> Decision {
+        let resync = self.timing.resync;
+        self.stand(Standing::Ended, reason, text, resync)
+    }
+
+    /// Ends the round of a run that has ended well, or of a plan that is ready.
+    pub(super) fn good(self, reason: Reason, text: &str) -> Decision {
+        let resync = self.timing.resync;
+        self.stand(Standing::Good, reason, text, resync)
+    }
+
+    /// Ends the round with an effect: the status that names it is written first, by this very process.
+    pub(super) fn act(mut self, effect: Effect, reason: Reason, text: &str) -> Decision {
+        let holder = self.facts.holder.clone();
+        if let Some(step) = self.status.step.as_mut() {
+            step.holder = Some(holder);
+        } else {
+            // An effect outside a step (finalizer, plan, lease) is named all the same.
+            self.status.step = Some(Step {
+                name: StepName::Queue.to_string(),
+                holder: Some(holder),
+                ..Step::default()
+            });
+        }
+        let standing = match self.status.condition(ConditionType::Stalled) {
+            Some(_) if self.phase().is_terminal() => Standing::Ended,
+            _ if self.phase() == Phase::Done => Standing::Good,
+            _ if self.phase().is_terminal() => Standing::Ended,
+            _ => Standing::Working,
+        };
+        let mut decision = self.stand(standing, reason, text, Duration::ZERO);
+        decision.effect = Some(effect);
+        decision
+    }
+
+    /// Ends the round without touching anything.
+    pub(super) fn nothing(self) -> Decision {
+        Decision {
+            status: self.before.clone(),
+            effect: None,
+            requeue: self.timing.resync,
+            events: Vec::new(),
+        }
+    }
+
+    fn stand(mut self, standing: Standing, reason: Reason, text: &str, requeue: Duration) -> Decision {
+        let now = self.now();
+        let next = reason.next_step();
+        let text = match standing {
+            Standing::Stalled | Standing::Ended if !next.is_empty() && !text.contains(next) => {
+                format!("{text}; {next}")
+            }
+            Standing::Working if reason == Reason::Paused => format!("{text}; {next}"),
+            _ => text.to_owned(),
+        };
+        views::refresh(&mut self);
+        self.status.set_standing(standing, reason, &text, now);
+        Decision {
+            status: self.status,
+            effect: None,
+            requeue,
+            events: self.events,
+        }
+    }
+}
+
+/// Whether the difference between two statuses is an edge, which is written at once, or only counts, messages and
+/// clocks that moved, which are written at most every few seconds.
+#[must_use]
+pub fn significant_change(old: &Status, new: &Status) -> bool {
+    let essence = |status: &Status| {
+        let mut essence = status.clone();
+        essence.progress = None;
+        essence.insights.clear();
+        essence.last_progress_time = None;
+        for target in &mut essence.targets {
+            target.message.clear();
+            target.user_clusters = None;
+        }
+        for condition in &mut essence.conditions {
+            condition.message.clear();
+        }
+        for finding in &mut essence.findings {
+            finding.message.clear();
+        }
+        essence
+    };
+    essence(old) != essence(new)
+}

@@ -1,0 +1,212 @@
+//! The beginning of a run, and the commands that people give. Pure.
+
+use super::{Decision, round::Round};
+use crate::facts::Known;
+use crate::phase::{Outcome, Phase};
+use crate::reason::Reason;
+use crate::request::Request;
+use crate::status::{Status, message};
+
+/// What must be right before anything else is looked at: namespace and spec.
+///
+/// # Errors
+/// The decision that ends the round, where one of them is wrong.
+pub(super) fn place_and_spec(mut round: Round<'_>) -> Result<Round<'_>, Box<Decision>> {
+    let first_look = round.status.phase.is_none();
+    if first_look {
+        // Commands that were there before the operator ever saw the object are old news (a restored or re-applied
+        // object): they are answered, not executed.
+        round.status.last_handled_retry.clone_from(&round.facts.object.retry);
+        round.status.last_handled_abort.clone_from(&round.facts.object.abort);
+        round
+            .status
+            .last_handled_release
+            .clone_from(&round.facts.object.release);
+        round.status.phase = Some(Phase::Pending.to_string());
+        let now = round.now();
+        round.status.reset_stages(Reason::Pending, now);
+    }
+    if round.status.is_locked() || round.status.ending.is_some() {
+        start_over_is_abort(&mut round);
+        return Ok(round);
+    }
+    match &round.facts.platform_namespace {
+        Known::Is(namespace) if *namespace != round.facts.object.namespace => {
+            let text = format!(
+                "a KKPUpgrade is honoured only in namespace `{namespace}`, where the KubermaticConfiguration is; this one is in `{}`",
+                round.facts.object.namespace
+            );
+            return Err(Box::new(round.stalled(Reason::WrongNamespace, &text)));
+        }
+        Known::Is(_) => {}
+        unknown => {
+            let text = format!("cannot find the KubermaticConfiguration: {}", unknown.why_not());
+            return Err(Box::new(round.working(Reason::Retrying, &text)));
+        }
+    }
+    match round.request {
+        Err(error) => {
+            let text = error.to_string();
+            Err(Box::new(round.stalled(Reason::InvalidSpec, &text)))
+        }
+        Ok(request) => {
+            begin_run(&mut round, request);
+            Ok(round)
+        }
+    }
+}
+
+/// Starts a run where this spec asks for another one than status remembers.
+fn begin_run(round: &mut Round<'_>, request: &Request) {
+    let identity = request.identity();
+    if round.status.run_identity.as_deref() == Some(identity.as_str()) {
+        return;
+    }
+    let ended = round.phase().is_terminal();
+    let held = !round.status.changes.is_empty();
+    if held {
+        // What an ended run still holds stays noted; the new run adopts it.
+        round.event(
+            true,
+            Reason::HeldAfterFailure,
+            "the new run adopts what the last one left changed",
+        );
+    }
+    round.advance(Outcome::NewRun);
+    let run = if ended || round.status.run_id.is_none() {
+        round.status.run() + 1
+    } else {
+        round.status.run()
+    };
+    let status = &round.status;
+    let fresh = Status {
+        observed_generation: status.observed_generation,
+        conditions: status.conditions.clone(),
+        phase: Some(Phase::Pending.to_string()),
+        run_id: Some(run),
+        run_identity: Some(identity),
+        current_version: status.current_version.clone(),
+        target_version: Some(request.target.to_string()),
+        throttle: status.throttle.clone().filter(|_| held),
+        changes: status.changes.clone(),
+        history: status.history.clone(),
+        start_time: Some(round.time()),
+        phase_start_time: Some(round.time()),
+        last_progress_time: Some(round.time()),
+        last_handled_retry: status.last_handled_retry.clone(),
+        last_handled_abort: status.last_handled_abort.clone(),
+        last_handled_release: status.last_handled_release.clone(),
+        ..Status::default()
+    };
+    round.status = fresh;
+    let now = round.now();
+    round.status.reset_stages(Reason::Pending, now);
+    round.event(
+        false,
+        Reason::Pending,
+        format!("run {run}: upgrade to {} accepted", request.target),
+    );
+}
+
+/// While locked, the only other target that admission lets through is the version the run came from: that is an abort
+/// by Git.
+fn start_over_is_abort(round: &mut Round<'_>) {
+    let Ok(request) = round.request else { return };
+    let target = request.target.to_string();
+    let elsewhere = round.status.target_version.as_deref() != Some(target.as_str());
+    if elsewhere && round.status.ending.is_none() && round.status.is_locked() {
+        let text = format!("spec.targetVersion went back to {target}");
+        if round
+            .status
+            .point_of_no_return
+            .as_ref()
+            .is_some_and(|point| point.state == "Passed")
+        {
+            // The platform cannot follow: the run stays Aborted instead of starting over towards an older version.
+            round.status.run_identity = Some(request.identity());
+        }
+        round.begin_ending(Phase::Aborted, Reason::Aborted, &text);
+    }
+}
+
+/// Answers each command token once. Abort beats everything else.
+pub(super) fn answer_commands(round: &mut Round<'_>) {
+    let object = round.facts.object.clone();
+    let running = !round.phase().is_terminal();
+    if object.deleting && running && round.status.ending.is_none() {
+        round.begin_ending(Phase::Aborted, Reason::Aborted, "the KKPUpgrade is being deleted");
+    }
+    if let Some(token) = new_token(object.abort.as_ref(), round.status.last_handled_abort.as_ref()) {
+        round.status.last_handled_abort = Some(token);
+        if running && round.status.ending.is_none() {
+            round.begin_ending(
+                Phase::Aborted,
+                Reason::Aborted,
+                "aborted by annotation upgrade.k8c.io/abort",
+            );
+        }
+    }
+    if let Some(token) = new_token(object.retry.as_ref(), round.status.last_handled_retry.as_ref()) {
+        round.status.last_handled_retry = Some(token);
+        if matches!(round.phase(), Phase::Failed | Phase::Aborted) && !object.deleting {
+            retry(round);
+        }
+    }
+    if let Some(token) = new_token(object.release.as_ref(), round.status.last_handled_release.as_ref()) {
+        round.status.last_handled_release = Some(token);
+        if round.phase().is_terminal()
+            && let Some(throttle) = round.status.throttle.as_mut()
+        {
+            throttle.state = super::throttle::RELEASED.to_owned();
+        }
+    }
+}
+
+fn new_token(given: Option<&String>, handled: Option<&String>) -> Option<String> {
+    given
+        .filter(|token| !token.is_empty() && handled != Some(token))
+        .cloned()
+}
+
+/// Goes back to Preflight of the same hop; what is proven done is not done again.
+fn retry(round: &mut Round<'_>) {
+    round.advance(Outcome::Retried);
+    round.status.ending = None;
+    round.status.failed_in = None;
+    round.status.completion_time = None;
+    let now = round.now();
+    round.status.reset_stages(Reason::Pending, now);
+    round.event(false, Reason::RunningPreflight, "retry: looking at the platform again");
+}
+
+/// Pending: what the versions alone can tell.
+pub(super) fn pending(mut round: Round<'_>) -> Decision {
+    let Ok(request) = round.request else {
+        return round.nothing();
+    };
+    let platform = match &round.facts.platform {
+        Known::Is(platform) => platform,
+        unknown => {
+            let text = format!("cannot read the platform: {}", unknown.why_not());
+            return round.working(Reason::Retrying, &text);
+        }
+    };
+    let Some(running) = platform.version else {
+        let text = "the KubermaticConfiguration has no status.kubermaticVersion yet: is the master-controller-manager running?";
+        return round.working(Reason::Retrying, text);
+    };
+    round.status.current_version = Some(running.to_string());
+    if request.target < running {
+        let text = message(&format!(
+            "the platform runs {running}; spec.targetVersion {} is older",
+            request.target
+        ));
+        return round.stalled(Reason::DowngradeNotSupported, &text);
+    }
+    if round.before.phase.is_none() || round.before.run_identity != round.status.run_identity {
+        // One write that shows the new run before the first long look.
+        return round.again(Reason::Pending, &format!("upgrade to {} accepted", request.target));
+    }
+    round.advance(Outcome::Succeeded);
+    round.again(Reason::RunningPreflight, "reading master and seeds")
+}

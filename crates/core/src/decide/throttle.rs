@@ -1,0 +1,276 @@
+//! The limit on parallel reconciles: written with its note in one PATCH, watched, put back. Pure.
+//!
+//! The value reaches a seed only as a flag of its seed-controller-manager, so it is in force when that Deployment has
+//! rolled out with it, never before.
+
+use super::{Decision, StepName, round::Round};
+use crate::conditions::{ConditionType, Truth};
+use crate::effect::Effect;
+use crate::facts::{ConfigurationFacts, Known, PlatformFacts, ThrottleMark};
+use crate::reason::Reason;
+use crate::request::Request;
+use crate::status::{Change, Throttle};
+
+/// State while the write and its roll-out go on.
+const APPLYING: &str = "Applying";
+/// State while every seed runs with the limit.
+const IN_FORCE: &str = "InForce";
+/// State after somebody else changed the limit.
+const CONTESTED: &str = "Contested";
+/// State after a person asked to put the limit back at once.
+pub(super) const RELEASED: &str = "Released";
+/// State after the limit was put back.
+pub(super) const RESTORED: &str = "Restored";
+
+/// KKP's own limit where the field is not set or 0.
+const KKP_DEFAULT: i64 = 10;
+
+pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    let Some(limit) = request.maximum_parallel_reconciles else {
+        let text = "no limit was asked for: KKP's own stays";
+        round.stage(
+            ConditionType::Throttled,
+            Truth::False,
+            Reason::ThrottleNotRequested,
+            text,
+        );
+        round.enter_step(StepName::Master, Some(crate::plan::MASTER));
+        return round.again(Reason::UpgradingMaster, "upgrading the master");
+    };
+    let configuration = &platform.configuration;
+    let mark = match &configuration.throttle_mark {
+        Known::Is(mark) => mark.clone(),
+        unknown => {
+            let text = format!(
+                "annotation upgrade.k8c.io/throttle of {} cannot be read: {}",
+                object(configuration),
+                unknown.why_not()
+            );
+            return round.stalled(Reason::ThrottleContested, &text);
+        }
+    };
+    let uid = round.facts.object.uid.clone();
+    match mark {
+        None if let Some(throttle) = round
+            .status
+            .throttle
+            .clone()
+            .filter(|throttle| [IN_FORCE, CONTESTED].contains(&throttle.state.as_str())) =>
+        {
+            if configuration.maximum_parallel_reconciles != Some(i64::from(throttle.applied)) {
+                return contested(round, configuration);
+            }
+            // The value is ours and the note was lost: write it again, with the original that status remembers.
+            let original = throttle.original.map(i64::from);
+            set(
+                round,
+                configuration,
+                ThrottleMark {
+                    owner: uid,
+                    original,
+                    applied: i64::from(limit),
+                },
+            )
+        }
+        None => {
+            let original = configuration.maximum_parallel_reconciles;
+            set(
+                round,
+                configuration,
+                ThrottleMark {
+                    owner: uid,
+                    original,
+                    applied: i64::from(limit),
+                },
+            )
+        }
+        Some(mark) if mark.owner != uid || mark.applied != i64::from(limit) && mark.owner == uid => {
+            // A run that has ended or vanished left its note (the lease is ours): its original is the true one.
+            set(
+                round,
+                configuration,
+                ThrottleMark {
+                    owner: uid,
+                    original: mark.original,
+                    applied: i64::from(limit),
+                },
+            )
+        }
+        Some(mark) if configuration.maximum_parallel_reconciles != Some(mark.applied) => {
+            contested(round, configuration)
+        }
+        Some(mark) => wait_for_seeds(round, platform, &mark),
+    }
+}
+
+fn object(configuration: &ConfigurationFacts) -> String {
+    format!(
+        "KubermaticConfiguration {}/{}",
+        configuration.namespace, configuration.name
+    )
+}
+
+fn shown(value: Option<i64>) -> String {
+    value.map_or_else(|| "unset".to_owned(), |value| value.to_string())
+}
+
+fn set(mut round: Round<'_>, configuration: &ConfigurationFacts, mark: ThrottleMark) -> Decision {
+    note(&mut round, configuration, &mark, APPLYING);
+    let text = format!("setting the limit from {} to {}", shown(mark.original), mark.applied);
+    let resource_version = configuration.resource_version.clone();
+    round.act(
+        Effect::SetThrottle { mark, resource_version },
+        Reason::Throttling,
+        &text,
+    )
+}
+
+fn note(round: &mut Round<'_>, configuration: &ConfigurationFacts, mark: &ThrottleMark, state: &str) {
+    let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
+    round.status.throttle = Some(Throttle {
+        original: mark.original.map(narrow),
+        applied: narrow(mark.applied),
+        state: state.to_owned(),
+    });
+    round.status.changes = vec![Change {
+        object: object(configuration),
+        field: "spec.seedController.maximumParallelReconciles".to_owned(),
+        original: shown(mark.original),
+        applied: mark.applied.to_string(),
+    }];
+}
+
+fn wait_for_seeds(mut round: Round<'_>, platform: &PlatformFacts, mark: &ThrottleMark) -> Decision {
+    note(&mut round, &platform.configuration, mark, APPLYING);
+    let missing = not_in_force(platform, mark.applied);
+    if !missing.is_empty() {
+        let text = format!("waiting for the limit {} on {}", mark.applied, missing.join(", "));
+        round.status.insights = missing;
+        return super::deploying::watch(round, Reason::Throttling, &text);
+    }
+    let text = format!("at most {} user clusters per seed", mark.applied);
+    note(&mut round, &platform.configuration, mark, IN_FORCE);
+    round.stage(ConditionType::Throttled, Truth::True, Reason::ThrottleInForce, &text);
+    round.event(false, Reason::ThrottleInForce, text);
+    round.enter_step(StepName::Master, Some(crate::plan::MASTER));
+    round.again(Reason::UpgradingMaster, "upgrading the master")
+}
+
+/// Seeds whose seed-controller-manager does not run with this limit yet.
+fn not_in_force(platform: &PlatformFacts, limit: i64) -> Vec<String> {
+    let missing = platform
+        .seeds
+        .iter()
+        .filter(|seed| seed.limit_in_force != Known::Is(Some(limit)));
+    missing.map(|seed| format!("seed {}", seed.name)).collect()
+}
+
+/// Whether somebody else changed what this run wrote; the text says what stands where.
+pub(super) fn foreign_hand(round: &Round<'_>, platform: &PlatformFacts) -> Option<String> {
+    let throttle = round
+        .status
+        .throttle
+        .as_ref()
+        .filter(|throttle| throttle.state != RESTORED)?;
+    let configuration = &platform.configuration;
+    let ours = configuration
+        .throttle_mark
+        .value()
+        .and_then(Option::as_ref)
+        .is_some_and(|mark| mark.owner == round.facts.object.uid);
+    let value = configuration.maximum_parallel_reconciles;
+    if ours && value == Some(i64::from(throttle.applied)) {
+        return None;
+    }
+    Some(format!(
+        "{} has maximumParallelReconciles {} and this run set {}{}",
+        object(configuration),
+        shown(value),
+        throttle.applied,
+        if ours {
+            ""
+        } else {
+            "; our annotation upgrade.k8c.io/throttle is gone"
+        }
+    ))
+}
+
+/// Stalls because of a foreign hand; the value is never written over.
+pub(super) fn contested(mut round: Round<'_>, configuration: &ConfigurationFacts) -> Decision {
+    if let Some(throttle) = round.status.throttle.as_mut() {
+        CONTESTED.clone_into(&mut throttle.state);
+    }
+    let applied = round.status.throttle.as_ref().map_or(0, |throttle| throttle.applied);
+    let text = format!(
+        "{} has maximumParallelReconciles {}, this run set {applied}",
+        object(configuration),
+        shown(configuration.maximum_parallel_reconciles)
+    );
+    round.stage(ConditionType::Throttled, Truth::False, Reason::ThrottleContested, &text);
+    round.stalled(Reason::ThrottleContested, &text)
+}
+
+/// After a foreign hand has put value and note back, the limit counts as ours again.
+pub(super) fn settle(round: &mut Round<'_>, platform: &PlatformFacts) {
+    if foreign_hand(round, platform).is_none()
+        && let Some(throttle) = round.status.throttle.as_mut()
+        && throttle.state == CONTESTED
+    {
+        IN_FORCE.clone_into(&mut throttle.state);
+        let text = format!("at most {} user clusters per seed", throttle.applied);
+        round.stage(ConditionType::Throttled, Truth::True, Reason::ThrottleInForce, &text);
+    }
+}
+
+/// What putting the limit back needs next.
+pub(super) enum PutBack {
+    /// Nothing is borrowed, and seeds run with what stands in the configuration.
+    Done,
+    /// This effect.
+    Effect(Effect),
+    /// The roll-out of the old value is still going on.
+    Waiting(String),
+}
+
+/// The next action towards the limit as it was. A value that is not ours is left alone (a human wins).
+pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bool) -> PutBack {
+    let Some(throttle) = round.status.throttle.clone() else {
+        return PutBack::Done;
+    };
+    let configuration = &platform.configuration;
+    let mark = match &configuration.throttle_mark {
+        Known::Is(mark) => mark
+            .as_ref()
+            .filter(|mark| mark.owner == round.facts.object.uid)
+            .cloned(),
+        _ => None,
+    };
+    if let Some(mark) = mark {
+        let write_value = configuration.maximum_parallel_reconciles == Some(mark.applied);
+        let resource_version = configuration.resource_version.clone();
+        return PutBack::Effect(Effect::RestoreThrottle {
+            original: mark.original,
+            write_value,
+            resource_version,
+        });
+    }
+    if throttle.state != RESTORED {
+        let text = format!("limit is {} again", shown(configuration.maximum_parallel_reconciles));
+        round.status.throttle = Some(Throttle {
+            state: RESTORED.to_owned(),
+            ..throttle
+        });
+        round.status.changes.clear();
+        round.stage(ConditionType::Throttled, Truth::False, Reason::ThrottleRestored, &text);
+        round.event(false, Reason::ThrottleRestored, text);
+    }
+    let limit = configuration
+        .maximum_parallel_reconciles
+        .filter(|limit| *limit != 0)
+        .unwrap_or(KKP_DEFAULT);
+    let missing = not_in_force(platform, limit);
+    if wait && !missing.is_empty() {
+        return PutBack::Waiting(format!("waiting for the limit {limit} on {}", missing.join(", ")));
+    }
+    PutBack::Done
+}

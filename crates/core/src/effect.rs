@@ -1,0 +1,152 @@
+//! What the shell may be told to do: one variant per effect, each idempotent by name or by precondition. Pure data.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::facts::ThrottleMark;
+use crate::request::sha256;
+
+/// One effect on the cluster. At most one is carried out per round, after the fenced write that records the intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Put our finalizer on the KKPUpgrade.
+    AddFinalizer,
+    /// Take it off.
+    RemoveFinalizer,
+    /// Write the plan's ConfigMap (owned by the KKPUpgrade).
+    WritePlan {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The plan as YAML.
+        plan: String,
+    },
+    /// Take the platform's lease by compare-and-swap.
+    AcquireLease {
+        /// resourceVersion that was observed; `None` = create.
+        resource_version: Option<String>,
+    },
+    /// Give the platform's lease back.
+    ReleaseLease {
+        /// resourceVersion that was observed.
+        resource_version: String,
+    },
+    /// Create a Job by its deterministic name.
+    CreateJob(Box<JobIntent>),
+    /// Remove a Job whose outcome is recorded, or which can no longer start.
+    DeleteJob {
+        /// Name of the Job.
+        name: String,
+        /// UID precondition.
+        uid: String,
+    },
+    /// Take a Job's fence so that its main program can never start.
+    TakeFence {
+        /// Name of the Job.
+        job: String,
+    },
+    /// Write the limit and our note in one PATCH.
+    SetThrottle {
+        /// The note; its `applied` is the value.
+        mark: ThrottleMark,
+        /// resourceVersion of the KubermaticConfiguration that was observed.
+        resource_version: String,
+    },
+    /// Put the limit back and take our note off, in one PATCH.
+    RestoreThrottle {
+        /// Value to restore; `None` = remove the field.
+        original: Option<i64>,
+        /// `false` = somebody else's value stands there: take only our note off.
+        write_value: bool,
+        /// resourceVersion of the KubermaticConfiguration that was observed.
+        resource_version: String,
+    },
+    /// Leave a note about what stays changed after the KKPUpgrade is gone.
+    WriteLeftovers {
+        /// Name of the ConfigMap.
+        name: String,
+        /// What stays, for people.
+        text: String,
+    },
+}
+
+/// What a Job is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobIntent {
+    /// Name of the Job, at most 63 characters.
+    pub name: String,
+    /// UID of the KKPUpgrade.
+    pub uid: String,
+    /// Number of the run.
+    pub run: i64,
+    /// Version that the hop goes to, without `v`.
+    pub hop: String,
+    /// Step of the run.
+    pub step: String,
+    /// `master` or the name of a Seed.
+    pub target: String,
+    /// Number of the attempt, from 1.
+    pub attempt: i32,
+    /// Digest of the plan.
+    pub plan: String,
+    /// What the Job runs.
+    pub work: JobWork,
+}
+
+/// What a Job runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobWork {
+    /// The backup of one target.
+    #[serde(rename_all = "camelCase")]
+    Backup {
+        /// Claim that it is written to.
+        claim: String,
+        /// Folder on the claim.
+        path: String,
+        /// Folder of this run and attempt below it.
+        folder: String,
+        /// Version that the platform runs, for the manifest.
+        platform_version: String,
+    },
+    /// The installer.
+    #[serde(rename_all = "camelCase")]
+    Installer {
+        /// Stack, for example `kubermatic-master`.
+        stack: String,
+        /// Image with tag.
+        image: String,
+        /// Arguments after `deploy STACK`.
+        flags: Vec<String>,
+        /// Digest of the Helm values.
+        values_digest: String,
+        /// Secret (name, key) with the values; `None` = the live release's own.
+        values_secret: Option<(String, String)>,
+        /// Time-out of each Helm call, in seconds.
+        helm_timeout_seconds: u64,
+    },
+}
+
+impl JobIntent {
+    /// Digest of the intent: a Job that carries another one is not ours to adopt.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // The type holds nothing that JSON cannot express, so the fallback is never taken; it would only refuse adoption.
+        sha256(&serde_json_canonicalizer::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// Deterministic name of a Job: `kkpu-<step>-<10 hexadecimal digits>` from (UID, run, hop, step, target, attempt).
+#[must_use]
+pub fn job_name(uid: &str, run: i64, hop: &str, step: &str, target: &str, attempt: i32) -> String {
+    let digest = sha256(format!("{uid}\n{run}\n{hop}\n{step}\n{target}\n{attempt}").as_bytes());
+    let digest: String = digest.chars().skip("sha256:".len()).take(10).collect();
+    format!("kkpu-{step}-{digest}").to_lowercase()
+}
+
+/// A time-out in whole seconds.
+#[must_use]
+pub const fn seconds(duration: Duration) -> u64 {
+    duration.as_secs()
+}
