@@ -64,7 +64,10 @@ impl ImageConfig {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         let lines = self.env.iter().flatten();
-        lines.filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+        lines
+            .filter_map(|line| line.split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -137,7 +140,9 @@ impl Image {
             return self.is_program(&path).then_some(path);
         }
         let folders = search_path.split(':').filter(|folder| folder.starts_with('/'));
-        folders.map(|folder| Path::new(folder).join(argv0)).find(|path| self.is_program(path))
+        folders
+            .map(|folder| Path::new(folder).join(argv0))
+            .find(|path| self.is_program(path))
     }
 
     fn is_program(&self, path: &Path) -> bool {
@@ -172,8 +177,16 @@ impl ImageFolder {
         let config: ImageConfigFile = read_json(&folder.join("config.json"))?;
         let rootfs = folder.join("rootfs").canonicalize().ok().filter(|path| path.is_dir())?;
         let lab_file = folder.join("lab.json");
-        let lab = if lab_file.exists() { read_json(&lab_file)? } else { LabConfig::default() };
-        Some(Image { config: config.config, lab, rootfs })
+        let lab = if lab_file.exists() {
+            read_json(&lab_file)?
+        } else {
+            LabConfig::default()
+        };
+        Some(Image {
+            config: config.config,
+            lab,
+            rootfs,
+        })
     }
 
     /// Makes an image from a program, in place of one of the same reference.
@@ -196,7 +209,13 @@ impl ImageFolder {
         fs::create_dir_all(&rootfs).map_err(write_error(reference, &rootfs))?;
         write_json(&folder.join("lab.json"), &source.lab, reference)?;
         // Last: an image counts from the moment its configuration is there.
-        write_json(&folder.join("config.json"), &ImageConfigFile { config: source.config.clone() }, reference)
+        write_json(
+            &folder.join("config.json"),
+            &ImageConfigFile {
+                config: source.config.clone(),
+            },
+            reference,
+        )
     }
 
     /// Puts the image in `folder` (made elsewhere) under a reference, in place of one that was there.
@@ -204,16 +223,24 @@ impl ImageFolder {
     /// # Errors
     /// `folder` lacks `config.json` or `rootfs/`, or links can't be made.
     pub fn link(&self, reference: &str, folder: &Path) -> Result<(), ImageError> {
-        for (name, present) in
-            [("config.json", folder.join("config.json").is_file()), ("rootfs/", folder.join("rootfs").is_dir())]
-        {
+        for (name, present) in [
+            ("config.json", folder.join("config.json").is_file()),
+            ("rootfs/", folder.join("rootfs").is_dir()),
+        ] {
             if !present {
-                return Err(ImageError::NotAnImage { reference: reference.to_owned(), folder: folder.to_owned(), missing: name });
+                return Err(ImageError::NotAnImage {
+                    reference: reference.to_owned(),
+                    folder: folder.to_owned(),
+                    missing: name,
+                });
             }
         }
         let origin = folder.canonicalize().map_err(write_error(reference, folder))?;
         let target = self.clear(reference)?;
-        for name in ["rootfs", "lab.json", "config.json"].into_iter().filter(|name| origin.join(name).exists()) {
+        for name in ["rootfs", "lab.json", "config.json"]
+            .into_iter()
+            .filter(|name| origin.join(name).exists())
+        {
             let link = target.join(name);
             symlink(origin.join(name), &link).map_err(write_error(reference, &link))?;
         }
@@ -227,7 +254,11 @@ impl ImageFolder {
         for name in ["config.json", "lab.json", "rootfs"] {
             let path = folder.join(name);
             let Ok(present) = path.symlink_metadata() else { continue };
-            let removed = if present.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if present.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             removed.map_err(write_error(reference, &path))?;
         }
         Ok(folder)
@@ -235,7 +266,9 @@ impl ImageFolder {
 
     fn folder(&self, reference: &str) -> Result<PathBuf, ImageError> {
         let path = Path::new(reference);
-        let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+        let plain = path
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
         if reference.is_empty() || !plain {
             return Err(ImageError::Reference(reference.to_owned()));
         }
@@ -246,12 +279,16 @@ impl ImageFolder {
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     let text = fs::read(path).ok()?;
     serde_json::from_slice(&text)
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "image is unreadable and treated as missing"))
+        .inspect_err(
+            |error| tracing::warn!(path = %path.display(), %error, "image is unreadable and treated as missing"),
+        )
         .ok()
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T, reference: &str) -> Result<(), ImageError> {
-    let text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from).map_err(write_error(reference, path))?;
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(std::io::Error::from)
+        .map_err(write_error(reference, path))?;
     write_file(path, &text, reference)
 }
 
@@ -273,11 +310,17 @@ fn place_program(origin: &Path, target: &Path) -> std::io::Result<()> {
 }
 
 fn inside(path: &Path) -> PathBuf {
-    path.components().filter(|component| matches!(component, Component::Normal(_))).collect()
+    path.components()
+        .filter(|component| matches!(component, Component::Normal(_)))
+        .collect()
 }
 
 fn write_error(reference: &str, path: &Path) -> impl FnOnce(std::io::Error) -> ImageError {
-    move |source| ImageError::Write { reference: reference.to_owned(), path: path.to_owned(), source }
+    move |source| ImageError::Write {
+        reference: reference.to_owned(),
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -291,8 +334,14 @@ mod tests {
             program: "/bin/sh".into(),
             names: vec!["first".into(), "second".into(), "/bin/third".into()],
             files: vec![("/etc/note".into(), b"text".to_vec())],
-            config: ImageConfig { entrypoint: Some(vec!["first".into()]), ..ImageConfig::default() },
-            lab: LabConfig { host_libraries: true, mounts: vec![] },
+            config: ImageConfig {
+                entrypoint: Some(vec!["first".into()]),
+                ..ImageConfig::default()
+            },
+            lab: LabConfig {
+                host_libraries: true,
+                mounts: vec![],
+            },
         };
         images.add(reference, &source).unwrap();
         (path, images)
@@ -320,7 +369,10 @@ mod tests {
         assert_eq!(find("linked"), Some("/bin/linked".into()));
         assert_eq!(find("/etc/note"), None, "not executable");
         assert_eq!(find("missing"), None);
-        assert_eq!(image.find_program("./second", "", Path::new("/usr/local/bin")), Some("/usr/local/bin/./second".into()));
+        assert_eq!(
+            image.find_program("./second", "", Path::new("/usr/local/bin")),
+            Some("/usr/local/bin/./second".into())
+        );
     }
 
     #[test]
@@ -328,7 +380,13 @@ mod tests {
         let (path, images) = folder_with("one");
         images.link("two/b:1", &path.path().join("one")).unwrap();
         images.link("two/b:1", &path.path().join("one")).unwrap();
-        assert!(images.resolve("two/b:1").unwrap().find_program("first", DEFAULT_PATH, Path::new("/")).is_some());
+        assert!(
+            images
+                .resolve("two/b:1")
+                .unwrap()
+                .find_program("first", DEFAULT_PATH, Path::new("/"))
+                .is_some()
+        );
         let error = images.link("two/b:1", path.path()).unwrap_err().to_string();
         assert!(error.contains("config.json is missing"), "{error}");
     }

@@ -31,7 +31,11 @@ pub(super) fn take_over(record: &mut PodRecord, pod: &Pod, now: Timestamp) -> bo
 }
 
 fn has_run(status: &ContainerStatus) -> bool {
-    status.restart_count > 0 || status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    status.restart_count > 0
+        || status
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
 fn take_over_container(record: &mut ContainerRecord, status: &ContainerStatus, is_over: bool, now: Timestamp) {

@@ -1,7 +1,7 @@
-//! PersistentVolumeClaims: a folder per claim, bound when the first Pod uses it (like `WaitForFirstConsumer`).
+//! Persistent volume claims: a folder per claim, bound when the first Pod uses it (like `WaitForFirstConsumer`).
 //!
 //! The folder is `<work_folder>/claims/<UID of the claim>`, with a link `<work_folder>/claims/<namespace>/<name>` to it.
-//! A PersistentVolume that refers to the claim is made too, so that the controller manager's binder agrees. The data
+//! A `PersistentVolume` that refers to the claim is made too, so that the controller manager's binder agrees. The data
 //! of a deleted claim stays in its folder until the lab is gone.
 
 use std::fs::{self, Permissions};
@@ -23,12 +23,21 @@ pub fn claim_folder(work_folder: &Path, namespace: &str, name: &str) -> PathBuf 
 }
 
 /// The folder of a claim; binds the claim if it is not bound.
-pub(super) async fn provide(cluster: &Cluster, work_folder: &Path, namespace: &str, name: &str) -> Result<PathBuf, Problem> {
+pub(super) async fn provide(
+    cluster: &Cluster,
+    work_folder: &Path,
+    namespace: &str,
+    name: &str,
+) -> Result<PathBuf, Problem> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client(), namespace);
-    let found = cluster.call(|| format!("read claim {namespace}/{name}"), claims.get_opt(name)).await?;
+    let found = cluster
+        .call(|| format!("read claim {namespace}/{name}"), claims.get_opt(name))
+        .await?;
     let claim = found.ok_or_else(|| Problem::volume(format!("persistentvolumeclaim {name:?} not found")))?;
     if claim.metadata.deletion_timestamp.is_some() {
-        return Err(Problem::volume(format!("persistentvolumeclaim {name:?} is being deleted")));
+        return Err(Problem::volume(format!(
+            "persistentvolumeclaim {name:?} is being deleted"
+        )));
     }
     let uid = claim.uid().unwrap_or_default();
     let folder = work_folder.join("claims").join(&uid);
@@ -57,27 +66,29 @@ fn make_folder(folder: &Path, link: &Path) -> std::io::Result<()> {
 }
 
 async fn bind(
-    cluster: &Cluster, claims: &Api<PersistentVolumeClaim>, claim: &PersistentVolumeClaim, folder: &Path,
+    cluster: &Cluster,
+    claims: &Api<PersistentVolumeClaim>,
+    claim: &PersistentVolumeClaim,
+    folder: &Path,
 ) -> Result<(), Problem> {
     let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
     let volume_name = format!("lab-{uid}");
     let spec = claim.spec.clone().unwrap_or_default();
-    let capacity = spec.resources.as_ref().and_then(|resources| resources.requests.clone()).unwrap_or_default();
-    let volume: PersistentVolume = serde_json::from_value(json!({
-        "metadata": {"name": volume_name, "annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
-        "spec": {
-            "capacity": capacity,
-            "accessModes": spec.access_modes,
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": spec.storage_class_name.clone().unwrap_or_default(),
-            "hostPath": {"path": folder},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": name, "uid": uid},
-        },
-    }))
-    .map_err(|error| Problem::volume(format!("cannot describe a volume for claim {name:?}: {error}")))?;
+    let capacity = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.clone())
+        .unwrap_or_default();
+    let volume = volume_for(claim, &volume_name, folder)?;
     let volumes: Api<PersistentVolume> = Api::all(cluster.client());
     let create = PostParams::default();
-    match cluster.call(|| format!("create PersistentVolume {volume_name}"), volumes.create(&create, &volume)).await {
+    match cluster
+        .call(
+            || format!("create PersistentVolume {volume_name}"),
+            volumes.create(&create, &volume),
+        )
+        .await
+    {
         Err(error) if !error.is_conflict() => return Err(error.into()),
         _ => {}
     }
@@ -86,13 +97,43 @@ async fn bind(
         "metadata": {"uid": uid, "annotations": {"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"}},
         "spec": {"volumeName": volume_name},
     }));
-    cluster.call(|| format!("bind claim {name}"), claims.patch(&name, &parameters, &mark)).await?;
+    cluster
+        .call(|| format!("bind claim {name}"), claims.patch(&name, &parameters, &mark))
+        .await?;
     let status = Patch::Merge(json!({
         "metadata": {"uid": uid},
         "status": {"phase": "Bound", "capacity": capacity, "accessModes": spec.access_modes},
     }));
-    cluster.call(|| format!("bind claim {name}"), claims.patch_status(&name, &parameters, &status)).await?;
+    cluster
+        .call(
+            || format!("bind claim {name}"),
+            claims.patch_status(&name, &parameters, &status),
+        )
+        .await?;
     let status = Patch::Merge(json!({"status": {"phase": "Bound"}}));
-    cluster.call(|| format!("bind PersistentVolume {volume_name}"), volumes.patch_status(&volume_name, &parameters, &status)).await?;
+    cluster
+        .call(
+            || format!("bind PersistentVolume {volume_name}"),
+            volumes.patch_status(&volume_name, &parameters, &status),
+        )
+        .await?;
     Ok(())
+}
+
+/// The `PersistentVolume` of a claim's folder; it belongs to that claim only.
+fn volume_for(claim: &PersistentVolumeClaim, volume_name: &str, folder: &Path) -> Result<PersistentVolume, Problem> {
+    let (name, spec) = (claim.name_any(), claim.spec.clone().unwrap_or_default());
+    let resources = spec.resources.unwrap_or_default();
+    serde_json::from_value(json!({
+        "metadata": {"name": volume_name, "annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
+        "spec": {
+            "capacity": resources.requests.unwrap_or_default(),
+            "accessModes": spec.access_modes,
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": spec.storage_class_name.unwrap_or_default(),
+            "hostPath": {"path": folder},
+            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": name, "uid": claim.uid()},
+        },
+    }))
+    .map_err(|error| Problem::volume(format!("cannot describe a volume for claim {name:?}: {error}")))
 }

@@ -64,7 +64,11 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(client: Client, present: watch::Receiver<bool>) -> Self {
-        Self { client, calls: Semaphore::new(MOST_CALLS), present }
+        Self {
+            client,
+            calls: Semaphore::new(MOST_CALLS),
+            present,
+        }
     }
 
     pub(super) fn client(&self) -> Client {
@@ -78,13 +82,18 @@ impl Cluster {
 
     /// Makes one call.
     pub(super) async fn call<T>(
-        &self, action: impl FnOnce() -> String, call: impl Future<Output = kube::Result<T>>,
+        &self,
+        action: impl FnOnce() -> String,
+        call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, CallError> {
         self.present().await;
         let _permit = self.calls.acquire().await;
         match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(CallError::Refused { action: action(), source: Box::new(source) }),
+            Ok(Err(source)) => Err(CallError::Refused {
+                action: action(),
+                source: Box::new(source),
+            }),
             Err(_) => Err(CallError::Deadline(action())),
         }
     }
@@ -102,7 +111,10 @@ impl Cluster {
         })) {
             Ok(binding) => binding,
             Err(error) => {
-                return Err(CallError::Refused { action: format!("bind Pod {name}"), source: Box::new(kube::Error::SerdeError(error)) });
+                return Err(CallError::Refused {
+                    action: format!("bind Pod {name}"),
+                    source: Box::new(kube::Error::SerdeError(error)),
+                });
             }
         };
         let pods = self.pods_beside(pod);
@@ -117,7 +129,12 @@ impl Cluster {
         let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid()}, "status": status}));
         let pods = self.pods_beside(pod);
         let parameters = PatchParams::default();
-        self.call(|| format!("write the status of Pod {name}"), pods.patch_status(&name, &parameters, &patch)).await.map(drop)
+        self.call(
+            || format!("write the status of Pod {name}"),
+            pods.patch_status(&name, &parameters, &patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Removes exactly this Pod for good: its processes have ended.
@@ -125,30 +142,43 @@ impl Cluster {
         let name = pod.name_any();
         let parameters = DeleteParams {
             grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         let pods = self.pods_beside(pod);
-        self.call(|| format!("remove Pod {name}"), pods.delete(&name, &parameters)).await.map(drop)
+        self.call(|| format!("remove Pod {name}"), pods.delete(&name, &parameters))
+            .await
+            .map(drop)
     }
 
     /// Reads a ConfigMap; `None` if it is not there.
     pub(super) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, CallError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client(), namespace);
-        self.call(|| format!("read ConfigMap {namespace}/{name}"), api.get_opt(name)).await
+        self.call(|| format!("read ConfigMap {namespace}/{name}"), api.get_opt(name))
+            .await
     }
 
     /// Reads a Secret; `None` if it is not there.
     pub(super) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, CallError> {
         let api: Api<Secret> = Api::namespaced(self.client(), namespace);
-        self.call(|| format!("read Secret {namespace}/{name}"), api.get_opt(name)).await
+        self.call(|| format!("read Secret {namespace}/{name}"), api.get_opt(name))
+            .await
     }
 
     /// Asks for a ServiceAccount token.
-    pub(super) async fn token(&self, namespace: &str, account: &str, request: &TokenRequest) -> Result<TokenRequest, CallError> {
+    pub(super) async fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, CallError> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let parameters = PostParams::default();
         let call = api.create_token_request(account, &parameters, request);
-        self.call(|| format!("get a token of ServiceAccount {namespace}/{account}"), call).await
+        self.call(|| format!("get a token of ServiceAccount {namespace}/{account}"), call)
+            .await
     }
 }

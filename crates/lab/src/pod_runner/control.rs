@@ -101,7 +101,9 @@ impl Control {
     /// The runner with this work folder.
     #[must_use]
     pub fn new(work_folder: &Path) -> Self {
-        Self { socket: work_folder.join("control.sock") }
+        Self {
+            socket: work_folder.join("control.sock"),
+        }
     }
 
     /// Carries out one command; returns how many processes got a signal (0 for other commands).
@@ -116,7 +118,9 @@ impl Control {
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).await?;
         let answer: Answer = serde_json::from_str(&answer)?;
-        answer.error.map_or(Ok(answer.signalled), |error| Err(std::io::Error::other(error)))
+        answer
+            .error
+            .map_or(Ok(answer.signalled), |error| Err(std::io::Error::other(error)))
     }
 }
 
@@ -147,7 +151,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ControlState {
     pub(super) fn new(present: watch::Sender<bool>) -> Self {
-        Self { present, rules: Mutex::default(), processes: Mutex::default(), fake_latency: Mutex::new(FAKE_LATENCY) }
+        Self {
+            present,
+            rules: Mutex::default(),
+            processes: Mutex::default(),
+            fake_latency: Mutex::new(FAKE_LATENCY),
+        }
     }
 
     pub(super) fn fake_latency(&self) -> Duration {
@@ -158,34 +167,56 @@ impl ControlState {
     pub(super) fn start_of(&self, pod: &Pod) -> StartBehaviour {
         let mut rules = lock(&self.rules);
         let labels = pod.labels();
-        let matching = rules.iter_mut().rev().find(|rule| {
-            rule.left != Some(0) && rule.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-        });
-        let Some(rule) = matching else { return StartBehaviour::Normally };
+        let matching = rules
+            .iter_mut()
+            .rev()
+            .find(|rule| rule.left != Some(0) && rule.labels.iter().all(|(key, value)| labels.get(key) == Some(value)));
+        let Some(rule) = matching else {
+            return StartBehaviour::Normally;
+        };
         rule.left = rule.left.map(|left| left.saturating_sub(1));
         rule.behaviour
     }
 
     /// Notes a process until the returned value is dropped.
     pub(super) fn note(&self, pod: &Pod, container: &str, pid: i32) -> impl Drop + use<'_> {
-        let process =
-            RunningProcess { namespace: pod.namespace().unwrap_or_default(), pod: pod.name_any(), container: container.to_owned(), pid };
+        let process = RunningProcess {
+            namespace: pod.namespace().unwrap_or_default(),
+            pod: pod.name_any(),
+            container: container.to_owned(),
+            pid,
+        };
         lock(&self.processes).push(process);
         Noted { state: self, pid }
     }
 
     fn obey(&self, command: ControlCommand) -> Result<usize, String> {
         match command {
-            ControlCommand::Kill { namespace, pod, container, signal } => {
+            ControlCommand::Kill {
+                namespace,
+                pod,
+                container,
+                signal,
+            } => {
                 return self.kill(&namespace, &pod, container.as_deref(), &signal);
             }
-            ControlCommand::OnStart { labels, behaviour, pods } => {
-                lock(&self.rules).push(StartRule { labels, behaviour, left: pods });
+            ControlCommand::OnStart {
+                labels,
+                behaviour,
+                pods,
+            } => {
+                lock(&self.rules).push(StartRule {
+                    labels,
+                    behaviour,
+                    left: pods,
+                });
             }
             ControlCommand::ForgetStarts => lock(&self.rules).clear(),
             ControlCommand::LoseNode => drop(self.present.send_replace(false)),
             ControlCommand::ReturnNode => drop(self.present.send_replace(true)),
-            ControlCommand::FakeLatency { milliseconds } => *lock(&self.fake_latency) = Duration::from_millis(milliseconds),
+            ControlCommand::FakeLatency { milliseconds } => {
+                *lock(&self.fake_latency) = Duration::from_millis(milliseconds);
+            }
         }
         Ok(0)
     }
@@ -194,10 +225,18 @@ impl ControlState {
         let signal = Signal::from_str(signal).map_err(|_| format!("{signal:?} is no signal"))?;
         let processes = lock(&self.processes);
         let wanted = processes.iter().filter(|process| {
-            process.namespace == namespace && process.pod == pod && container.is_none_or(|name| name == process.container)
+            process.namespace == namespace
+                && process.pod == pod
+                && container.is_none_or(|name| name == process.container)
         });
-        let signalled = wanted.filter(|process| kill(Pid::from_raw(process.pid), signal).is_ok()).count();
-        if signalled == 0 { Err(format!("no process of Pod {namespace}/{pod} runs")) } else { Ok(signalled) }
+        let signalled = wanted
+            .filter(|process| kill(Pid::from_raw(process.pid), signal).is_ok())
+            .count();
+        if signalled == 0 {
+            Err(format!("no process of Pod {namespace}/{pod} runs"))
+        } else {
+            Ok(signalled)
+        }
     }
 
     /// Answers commands for ever.
@@ -215,10 +254,15 @@ impl ControlState {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         stream.read_line(&mut line).await?;
-        let done = serde_json::from_str(&line).map_err(|error| error.to_string()).and_then(|command| self.obey(command));
+        let done = serde_json::from_str(&line)
+            .map_err(|error| error.to_string())
+            .and_then(|command| self.obey(command));
         let answer = match done {
             Ok(signalled) => Answer { error: None, signalled },
-            Err(error) => Answer { error: Some(error), signalled: 0 },
+            Err(error) => Answer {
+                error: Some(error),
+                signalled: 0,
+            },
         };
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');
@@ -260,12 +304,31 @@ mod tests {
         assert!(!*watched.borrow());
         let labels = BTreeMap::from([("app".to_owned(), "a".to_owned())]);
         let behaviour = StartBehaviour::Slowly { milliseconds: 5 };
-        control.send(&ControlCommand::OnStart { labels, behaviour, pods: Some(1) }).await.unwrap();
+        control
+            .send(&ControlCommand::OnStart {
+                labels,
+                behaviour,
+                pods: Some(1),
+            })
+            .await
+            .unwrap();
         assert_eq!(state.start_of(&pod("b")), StartBehaviour::Normally);
         assert_eq!(state.start_of(&pod("a")), behaviour);
         assert_eq!(state.start_of(&pod("a")), StartBehaviour::Normally, "used up");
-        let kill = ControlCommand::Kill { namespace: "n".into(), pod: "p".into(), container: None, signal: "SIGKILL".into() };
-        assert!(control.send(&kill).await.unwrap_err().to_string().contains("no process"));
+        let kill = ControlCommand::Kill {
+            namespace: "n".into(),
+            pod: "p".into(),
+            container: None,
+            signal: "SIGKILL".into(),
+        };
+        assert!(
+            control
+                .send(&kill)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("no process")
+        );
         server.abort();
     }
 }

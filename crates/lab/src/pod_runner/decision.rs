@@ -50,7 +50,10 @@ pub(super) fn belongs_to_job(pod: &Pod) -> bool {
 /// Whether no process runs for this Pod.
 pub(super) fn is_faked(pod: &Pod, images: &ImageFolder) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    !belongs_to_job(pod) && containers.map(|container| find(container, images)).all(|found| found.is_err())
+    !belongs_to_job(pod)
+        && containers
+            .map(|container| find(container, images))
+            .all(|found| found.is_err())
 }
 
 /// What becomes of one container of a Pod that is not faked as a whole.
@@ -65,7 +68,13 @@ pub(super) fn decide(pod: &Pod, container: &Container, images: &ImageFolder) -> 
 fn find(container: &Container, images: &ImageFolder) -> Result<Program, (&'static str, String)> {
     let reference = container.image.clone().unwrap_or_default();
     let image = images.resolve(&reference).ok_or_else(|| {
-        ("ErrImagePull", format!("image {reference:?} is not in the lab's image folder {}", images.path().display()))
+        (
+            "ErrImagePull",
+            format!(
+                "image {reference:?} is not in the lab's image folder {}",
+                images.path().display()
+            ),
+        )
     })?;
     let argv = arguments(container, &image);
     let working_directory = container.working_dir.clone().filter(|folder| !folder.is_empty());
@@ -75,12 +84,24 @@ fn find(container: &Container, images: &ImageFolder) -> Result<Program, (&'stati
     };
     let of_container = container.env.iter().flatten().find(|variable| variable.name == "PATH");
     let of_container = of_container.and_then(|variable| variable.value.as_deref());
-    let search_path = of_container.or_else(|| image.config.variable("PATH")).unwrap_or(DEFAULT_PATH);
+    let search_path = of_container
+        .or_else(|| image.config.variable("PATH"))
+        .unwrap_or(DEFAULT_PATH);
     let name = argv.first().map_or("", String::as_str);
     let file = image
         .find_program(name, search_path, &working_directory)
-        .ok_or_else(|| ("RunContainerError", format!("exec: {name:?}: executable file not found in image {reference:?}")))?;
-    Ok(Program { file, argv, working_directory, image })
+        .ok_or_else(|| {
+            (
+                "RunContainerError",
+                format!("exec: {name:?}: executable file not found in image {reference:?}"),
+            )
+        })?;
+    Ok(Program {
+        image,
+        file,
+        argv,
+        working_directory,
+    })
 }
 
 /// `command` and `args` over the image's entry point and arguments.
@@ -110,7 +131,12 @@ mod tests {
             cmd: Some(vec!["--default".into()]),
             ..ImageConfig::default()
         };
-        let source = ImageSource { program: "/bin/sh".into(), names: vec!["tool".into()], config, ..ImageSource::default() };
+        let source = ImageSource {
+            program: "/bin/sh".into(),
+            names: vec!["tool".into()],
+            config,
+            ..ImageSource::default()
+        };
         images.add("known:1", &source).unwrap();
         (folder, images)
     }
@@ -124,15 +150,26 @@ mod tests {
     }
 
     fn argv(images: &ImageFolder, container: &serde_json::Value) -> Vec<String> {
-        find(&serde_json::from_value(container.clone()).unwrap(), images).unwrap().argv
+        find(&serde_json::from_value(container.clone()).unwrap(), images)
+            .unwrap()
+            .argv
     }
 
     #[test]
     fn command_replaces_entrypoint_and_its_arguments() {
         let (_folder, images) = images();
-        assert_eq!(argv(&images, &json!({"name": "c", "image": "known:1"})), ["tool", "--default"]);
-        assert_eq!(argv(&images, &json!({"name": "c", "image": "known:1", "args": ["-x"]})), ["tool", "-x"]);
-        assert_eq!(argv(&images, &json!({"name": "c", "image": "known:1", "command": ["tool"]})), ["tool"]);
+        assert_eq!(
+            argv(&images, &json!({"name": "c", "image": "known:1"})),
+            ["tool", "--default"]
+        );
+        assert_eq!(
+            argv(&images, &json!({"name": "c", "image": "known:1", "args": ["-x"]})),
+            ["tool", "-x"]
+        );
+        assert_eq!(
+            argv(&images, &json!({"name": "c", "image": "known:1", "command": ["tool"]})),
+            ["tool"]
+        );
     }
 
     #[test]
@@ -141,17 +178,29 @@ mod tests {
         let unknown = json!([{"name": "c", "image": "unknown:1"}]);
         assert!(is_faked(&pod("ReplicaSet", &unknown), &images));
         assert!(!is_faked(&pod("Job", &unknown), &images));
-        let mixed = pod("ReplicaSet", &json!([{"name": "c", "image": "known:1"}, {"name": "s", "image": "unknown:1"}]));
+        let mixed = pod(
+            "ReplicaSet",
+            &json!([{"name": "c", "image": "known:1"}, {"name": "s", "image": "unknown:1"}]),
+        );
         assert!(!is_faked(&mixed, &images));
         let containers = mixed.spec.clone().unwrap().containers;
-        assert!(matches!(decide(&mixed, &containers[0], &images), ContainerDecision::Run(_)));
-        assert!(matches!(decide(&mixed, &containers[1], &images), ContainerDecision::Faked));
+        assert!(matches!(
+            decide(&mixed, &containers[0], &images),
+            ContainerDecision::Run(_)
+        ));
+        assert!(matches!(
+            decide(&mixed, &containers[1], &images),
+            ContainerDecision::Faked
+        ));
     }
 
     #[test]
     fn a_job_says_what_is_missing() {
         let (_folder, images) = images();
-        let job = pod("Job", &json!([{"name": "a", "image": "unknown:1"}, {"name": "b", "image": "known:1", "command": ["x"]}]));
+        let job = pod(
+            "Job",
+            &json!([{"name": "a", "image": "unknown:1"}, {"name": "b", "image": "known:1", "command": ["x"]}]),
+        );
         let containers = job.spec.clone().unwrap().containers;
         let reason = |index: usize| match decide(&job, &containers[index], &images) {
             ContainerDecision::Refused { reason, .. } => reason,

@@ -30,11 +30,17 @@ pub(super) fn field(pod: &Pod, path: &str) -> Option<String> {
 
 /// Name of the Pod's ServiceAccount.
 pub(super) fn account(pod: &Pod) -> String {
-    pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".to_owned())
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.service_account_name.clone())
+        .unwrap_or_else(|| "default".to_owned())
 }
 
 fn lines(map: &std::collections::BTreeMap<String, String>) -> String {
-    map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+    map.iter()
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The value of a `resourceFieldRef`: a limit that is not set is what the node has (8 CPUs, 32 GiB), a request 0.
@@ -50,13 +56,18 @@ pub(super) fn resource(container: &Container, path: &str, divisor: Option<&Quant
         _ => "0",
     };
     let value = amount(wanted.map_or(default, |quantity| quantity.0.as_str())).unwrap_or(0);
-    let divisor = divisor.and_then(|quantity| amount(&quantity.0)).filter(|amount| *amount > 0).unwrap_or(1000);
+    let divisor = divisor
+        .and_then(|quantity| amount(&quantity.0))
+        .filter(|amount| *amount > 0)
+        .unwrap_or(1000);
     value.div_ceil(divisor).to_string()
 }
 
 /// A quantity in thousandths.
 fn amount(text: &str) -> Option<u128> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u128 = match unit {
         "m" => 1,
@@ -84,7 +95,9 @@ mod tests {
 
     #[test]
     fn fields_and_resources_are_text() {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "labels": {"a/b": "1"}}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "labels": {"a/b": "1"}}}))
+                .unwrap();
         assert_eq!(field(&pod, "metadata.name").as_deref(), Some("p"));
         assert_eq!(field(&pod, "metadata.labels['a/b']").as_deref(), Some("1"));
         assert_eq!(field(&pod, "metadata.labels").as_deref(), Some("a/b=\"1\""));
@@ -94,7 +107,13 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(resource(&container, "limits.cpu", None), "2");
-        assert_eq!(resource(&container, "requests.cpu", Some(&Quantity("1m".to_owned()))), "100");
-        assert_eq!(resource(&container, "requests.memory", Some(&Quantity("1Mi".to_owned()))), "1536");
+        assert_eq!(
+            resource(&container, "requests.cpu", Some(&Quantity("1m".to_owned()))),
+            "100"
+        );
+        assert_eq!(
+            resource(&container, "requests.memory", Some(&Quantity("1Mi".to_owned()))),
+            "1536"
+        );
     }
 }

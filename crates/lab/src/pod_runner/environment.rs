@@ -24,7 +24,10 @@ impl Environment {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|(present, _)| present == name).map(|(_, value)| value.as_str())
+        self.variables
+            .iter()
+            .find(|(present, _)| present == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn set_default(&mut self, name: &str, value: &str) {
@@ -47,7 +50,11 @@ impl Environment {
             } else if let Some((name, behind)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
                 match self.get(name) {
                     Some(value) => expanded.push_str(value),
-                    None => expanded.push_str(&format!("$({name})")),
+                    None => {
+                        for part in ["$(", name, ")"] {
+                            expanded.push_str(part);
+                        }
+                    }
                 }
                 rest = behind;
             } else {
@@ -67,10 +74,20 @@ impl Environment {
 
 /// Image, API server, host name, `envFrom`, `env`: later ones win.
 pub(super) async fn of_container(
-    pod: &Pod, container: &Container, image: &Image, api_port: u16, sources: &Sources<'_>,
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    api_port: u16,
+    sources: &Sources<'_>,
 ) -> Result<Environment, Problem> {
     let mut all = Environment::default();
-    for (name, value) in image.config.env.iter().flatten().filter_map(|line| line.split_once('=')) {
+    for (name, value) in image
+        .config
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|line| line.split_once('='))
+    {
         all.set(name, value.to_owned());
     }
     all.set_default("PATH", DEFAULT_PATH);
@@ -80,7 +97,11 @@ pub(super) async fn of_container(
     for name in ["KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"] {
         of_pod.set(name, api_port.to_string());
     }
-    let hostname = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).unwrap_or_else(|| pod.name_any());
+    let hostname = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.hostname.clone())
+        .unwrap_or_else(|| pod.name_any());
     of_pod.set("HOSTNAME", hostname);
     for (name, value) in from_whole_objects(container, sources).await? {
         of_pod.set(&name, value);
@@ -106,29 +127,50 @@ async fn from_whole_objects(container: &Container, sources: &Sources<'_>) -> Res
     for source in container.env_from.iter().flatten() {
         let mut values = BTreeMap::new();
         if let Some(wanted) = &source.config_map_ref {
-            values.extend(sources.config_map(&wanted.name, wanted.optional.unwrap_or(false)).await?);
+            values.extend(
+                sources
+                    .config_map(&wanted.name, wanted.optional.unwrap_or(false))
+                    .await?,
+            );
         }
         if let Some(wanted) = &source.secret_ref {
             values.extend(sources.secret(&wanted.name, wanted.optional.unwrap_or(false)).await?);
         }
         let prefix = source.prefix.clone().unwrap_or_default();
-        variables.extend(values.into_iter().map(|(key, value)| (format!("{prefix}{key}"), text(&value))));
+        variables.extend(
+            values
+                .into_iter()
+                .map(|(key, value)| (format!("{prefix}{key}"), text(&value))),
+        );
     }
     Ok(variables)
 }
 
 async fn value_from(
-    pod: &Pod, container: &Container, variable: &EnvVar, source: &EnvVarSource, sources: &Sources<'_>,
+    pod: &Pod,
+    container: &Container,
+    variable: &EnvVar,
+    source: &EnvVarSource,
+    sources: &Sources<'_>,
 ) -> Result<Option<String>, Problem> {
     let missing = |kind: &str, name: &str, key: &str| {
-        Problem::config(format!("couldn't find key {key} in {kind} {name} for variable {}", variable.name))
+        Problem::config(format!(
+            "couldn't find key {key} in {kind} {name} for variable {}",
+            variable.name
+        ))
     };
     if let Some(field) = &source.field_ref {
         let value = downward::field(pod, &field.field_path);
-        return value.map(Some).ok_or_else(|| Problem::config(format!("unsupported fieldPath: {}", field.field_path)));
+        return value
+            .map(Some)
+            .ok_or_else(|| Problem::config(format!("unsupported fieldPath: {}", field.field_path)));
     }
     if let Some(resource) = &source.resource_field_ref {
-        return Ok(Some(downward::resource(container, &resource.resource, resource.divisor.as_ref())));
+        return Ok(Some(downward::resource(
+            container,
+            &resource.resource,
+            resource.divisor.as_ref(),
+        )));
     }
     if let Some(wanted) = &source.config_map_key_ref {
         let optional = wanted.optional.unwrap_or(false);
@@ -140,10 +182,17 @@ async fn value_from(
         let value = sources.secret(&wanted.name, optional).await?.remove(&wanted.key);
         return required(value, optional, || missing("Secret", &wanted.name, &wanted.key));
     }
-    Err(Problem::config(format!("variable {} has an unsupported source", variable.name)))
+    Err(Problem::config(format!(
+        "variable {} has an unsupported source",
+        variable.name
+    )))
 }
 
-fn required(value: Option<Vec<u8>>, optional: bool, problem: impl FnOnce() -> Problem) -> Result<Option<String>, Problem> {
+fn required(
+    value: Option<Vec<u8>>,
+    optional: bool,
+    problem: impl FnOnce() -> Problem,
+) -> Result<Option<String>, Problem> {
     match value {
         Some(value) => Ok(Some(text(&value))),
         None if optional => Ok(None),

@@ -122,7 +122,7 @@ struct Runner {
 pub async fn run(config: PodRunnerConfig) -> Result<Infallible, PodRunnerError> {
     sandbox::check().await.map_err(PodRunnerError::Sandbox)?;
     let listener = prepare_work_folder(&config.work_folder)?;
-    let (present_sender, mut present) = watch::channel(true);
+    let (present_sender, present) = watch::channel(true);
     let runner = Arc::new(Runner {
         cluster: Cluster::new(config.client.clone(), present.clone()),
         control: ControlState::new(present_sender),
@@ -138,27 +138,13 @@ pub async fn run(config: PodRunnerConfig) -> Result<Infallible, PodRunnerError> 
         let runner = runner.clone();
         async move { runner.control.serve(listener).await }
     });
-    let mut dispatcher = Dispatcher { runner, pods: HashMap::new(), listed: HashSet::new(), tasks };
-    let pods: Api<Pod> = Api::all(config.client);
-    let events = watcher(pods, watcher::Config::default()).modify(|pod| pod.managed_fields_mut().clear()).default_backoff();
-    let mut events = std::pin::pin!(events);
-    loop {
-        let is_present = *present.borrow_and_update();
-        tokio::select! {
-            // While the node is lost nobody looks: what happens meanwhile is seen when it is back.
-            event = events.next(), if is_present => match event {
-                Some(Ok(event)) => dispatcher.handle(event),
-                Some(Err(error)) => tracing::debug!(%error, "the watch of Pods is made again"),
-                None => return Err(PodRunnerError::WatchEnded),
-            },
-            _ = present.changed() => {}
-            Some(ended) = dispatcher.tasks.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "the task of a Pod broke");
-                }
-            }
-        }
-    }
+    let mut dispatcher = Dispatcher {
+        runner,
+        pods: HashMap::new(),
+        listed: HashSet::new(),
+        tasks,
+    };
+    dispatcher.serve(config.client, present).await
 }
 
 fn prepare_work_folder(folder: &Path) -> Result<UnixListener, PodRunnerError> {
@@ -184,6 +170,35 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
+    async fn serve(
+        &mut self,
+        client: kube::Client,
+        mut present: watch::Receiver<bool>,
+    ) -> Result<Infallible, PodRunnerError> {
+        let pods: Api<Pod> = Api::all(client);
+        let events = watcher(pods, watcher::Config::default())
+            .modify(|pod| pod.managed_fields_mut().clear())
+            .default_backoff();
+        let mut events = std::pin::pin!(events);
+        loop {
+            let is_present = *present.borrow_and_update();
+            tokio::select! {
+                // While the node is lost nobody looks: what happens meanwhile is seen when it is back.
+                event = events.next(), if is_present => match event {
+                    Some(Ok(event)) => self.handle(event),
+                    Some(Err(error)) => tracing::debug!(%error, "the watch of Pods is made again"),
+                    None => return Err(PodRunnerError::WatchEnded),
+                },
+                _ = present.changed() => {}
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the task of a Pod broke");
+                    }
+                }
+            }
+        }
+    }
+
     fn handle(&mut self, event: watcher::Event<Pod>) {
         match event {
             watcher::Event::Apply(pod) => self.see(pod),
@@ -194,7 +209,12 @@ impl Dispatcher {
                 self.see(pod);
             }
             watcher::Event::InitDone => {
-                let missing: Vec<String> = self.pods.keys().filter(|uid| !self.listed.contains(*uid)).cloned().collect();
+                let missing: Vec<String> = self
+                    .pods
+                    .keys()
+                    .filter(|uid| !self.listed.contains(*uid))
+                    .cloned()
+                    .collect();
                 for uid in missing {
                     self.forget(&uid);
                 }

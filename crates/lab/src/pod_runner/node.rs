@@ -9,7 +9,7 @@ use serde_json::json;
 use super::cluster::{CallError, Cluster};
 
 /// How long a starting API server may take to accept the Node.
-const REGISTRATION_DEADLINE: Duration = Duration::from_secs(60);
+const REGISTRATION_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Makes the Node, or takes over the one that is there, and marks it Ready.
 pub(super) async fn register(cluster: &Cluster, name: &str) -> Result<(), CallError> {
@@ -34,37 +34,57 @@ async fn register_once(cluster: &Cluster, name: &str) -> Result<(), CallError> {
         metadata: kube::api::ObjectMeta {
             name: Some(name.to_owned()),
             labels: Some(
-                [("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux"), ("kubernetes.io/arch", architecture())]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
+                [
+                    ("kubernetes.io/hostname", name),
+                    ("kubernetes.io/os", "linux"),
+                    ("kubernetes.io/arch", architecture()),
+                ]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             ),
             ..kube::api::ObjectMeta::default()
         },
         ..Node::default()
     };
     let create = PostParams::default();
-    match cluster.call(|| format!("register Node {name}"), nodes.create(&create, &node)).await {
+    match cluster
+        .call(|| format!("register Node {name}"), nodes.create(&create, &node))
+        .await
+    {
         Err(error) if !error.is_conflict() => return Err(error),
         _ => {}
     }
     let parameters = PatchParams::default();
     // Admission taints a new Node as not ready; nobody else here would take that away.
     let spec = Patch::Merge(json!({"spec": {"taints": null}}));
-    cluster.call(|| format!("take the taints off Node {name}"), nodes.patch(name, &parameters, &spec)).await?;
+    cluster
+        .call(
+            || format!("take the taints off Node {name}"),
+            nodes.patch(name, &parameters, &spec),
+        )
+        .await?;
     let status = Patch::Strategic(status(name));
-    cluster.call(|| format!("mark Node {name} as ready"), nodes.patch_status(name, &parameters, &status)).await.map(drop)
+    cluster
+        .call(
+            || format!("mark Node {name} as ready"),
+            nodes.patch_status(name, &parameters, &status),
+        )
+        .await
+        .map(drop)
 }
 
 fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
 }
 
 fn status(name: &str) -> serde_json::Value {
     let capacity = json!({"cpu": "256", "memory": "1024Gi", "pods": "5000", "ephemeral-storage": "1024Gi"});
     let now = jiff::Timestamp::now();
-    let condition = |kind: &str, status: &str, reason: &str| {
-        json!({"type": kind, "status": status, "reason": reason, "lastHeartbeatTime": now, "lastTransitionTime": now})
-    };
+    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "lastHeartbeatTime": now, "lastTransitionTime": now});
     json!({"status": {
         "capacity": capacity,
         "allocatable": capacity,

@@ -42,8 +42,18 @@ pub(super) struct PodRun {
 impl PodRun {
     pub(super) fn new(runner: Arc<Runner>, pod: Arc<Pod>, record: PodRecord, is_second: bool) -> Self {
         let suffix = if is_second { "-second" } else { "" };
-        let folder = runner.work_folder.join("pods").join(format!("{}{suffix}", pod.uid().unwrap_or_default()));
-        Self { runner, pod, folder, is_second, record: Mutex::new(record), changes: watch::Sender::new(0) }
+        let folder = runner
+            .work_folder
+            .join("pods")
+            .join(format!("{}{suffix}", pod.uid().unwrap_or_default()));
+        Self {
+            runner,
+            pod,
+            folder,
+            is_second,
+            record: Mutex::new(record),
+            changes: watch::Sender::new(0),
+        }
     }
 
     /// Reads or changes what is known about the Pod.
@@ -55,7 +65,11 @@ impl PodRun {
 
     pub(super) fn container(&self, slot: Slot, change: impl FnOnce(&mut ContainerRecord)) {
         self.with_record(|record| {
-            let list = if slot.is_init { &mut record.init } else { &mut record.main };
+            let list = if slot.is_init {
+                &mut record.init
+            } else {
+                &mut record.main
+            };
             if let Some(container) = list.get_mut(slot.index) {
                 change(container);
             }
@@ -69,12 +83,19 @@ impl PodRun {
 
     /// The status as of now.
     pub(super) fn status(&self) -> k8s_openapi::api::core::v1::PodStatus {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).render(Timestamp::now())
+        self.record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .render(Timestamp::now())
     }
 
     pub(super) fn specs(&self, is_init: bool) -> Vec<Container> {
         let spec = self.pod.spec.clone().unwrap_or_default();
-        if is_init { spec.init_containers.unwrap_or_default() } else { spec.containers }
+        if is_init {
+            spec.init_containers.unwrap_or_default()
+        } else {
+            spec.containers
+        }
     }
 
     /// Runs the Pod until all its containers have ended for good.
@@ -100,7 +121,10 @@ impl PodRun {
                 Ok(volumes) => return Some(volumes),
                 Err(problem) => self.with_record(|record| {
                     for container in record.init.iter_mut().chain(&mut record.main) {
-                        container.state = State::Waiting { reason: "ContainerCreating", message: Some(problem.message.clone()) };
+                        container.state = State::Waiting {
+                            reason: "ContainerCreating",
+                            message: Some(problem.message.clone()),
+                        };
                     }
                 }),
             }
@@ -112,23 +136,31 @@ impl PodRun {
     }
 
     pub(super) fn sources<'a>(&'a self, namespace: &'a str) -> Sources<'a> {
-        Sources { cluster: &self.runner.cluster, namespace, authority: &self.runner.authority }
+        Sources {
+            cluster: &self.runner.cluster,
+            namespace,
+            authority: &self.runner.authority,
+        }
     }
 
     async fn run_containers(&self, volumes: &Volumes, stop: &Stop) {
         let (turn, turns) = watch::channel(None);
         let (stop_sidecars, sidecar_stop) = watch::channel(None);
         let specs = self.specs(true);
-        let sidecars = specs.iter().enumerate().filter(|(_, container)| is_sidecar(container)).map(|(index, container)| {
-            let (mut turns, mut stop) = (turns.clone(), sidecar_stop.clone());
-            async move {
-                tokio::select! {
-                    _ = turns.wait_for(|turn| *turn >= Some(index)) => {}
-                    _ = stop.wait_for(Option::is_some) => return,
+        let sidecars = specs
+            .iter()
+            .enumerate()
+            .filter(|(_, container)| is_sidecar(container))
+            .map(|(index, container)| {
+                let (mut turns, mut stop) = (turns.clone(), sidecar_stop.clone());
+                async move {
+                    tokio::select! {
+                        _ = turns.wait_for(|turn| *turn >= Some(index)) => {}
+                        _ = stop.wait_for(Option::is_some) => return,
+                    }
+                    containers::keep_running(self, Slot { is_init: true, index }, container, volumes, stop).await;
                 }
-                containers::keep_running(self, Slot { is_init: true, index }, container, volumes, stop).await;
-            }
-        });
+            });
         let others = async {
             let mut pod_stop = stop.clone();
             if self.run_init_containers(&specs, volumes, stop, &turn).await {
@@ -146,7 +178,11 @@ impl PodRun {
 
     /// One after the other; tells whether the main containers may start.
     async fn run_init_containers(
-        &self, specs: &[Container], volumes: &Volumes, stop: &Stop, turn: &watch::Sender<Option<usize>>,
+        &self,
+        specs: &[Container],
+        volumes: &Volumes,
+        stop: &Stop,
+        turn: &watch::Sender<Option<usize>>,
     ) -> bool {
         for (index, container) in specs.iter().enumerate() {
             if is_sidecar(container) {
@@ -159,7 +195,10 @@ impl PodRun {
             let slot = Slot { is_init: true, index };
             containers::keep_running(self, slot, container, volumes, stop.clone()).await;
             let succeeded = self.with_record(|record| {
-                record.init.get(index).is_some_and(|init| matches!(&init.state, State::Terminated(ended) if ended.code == 0))
+                record
+                    .init
+                    .get(index)
+                    .is_some_and(|init| matches!(&init.state, State::Terminated(ended) if ended.code == 0))
             });
             if !succeeded || stop.borrow().is_some() {
                 return false;
@@ -172,7 +211,13 @@ impl PodRun {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
-            let started = self.record.lock().unwrap_or_else(PoisonError::into_inner).init.get(index).is_some_and(|init| init.started);
+            let started = self
+                .record
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .init
+                .get(index)
+                .is_some_and(|init| init.started);
             if started {
                 return true;
             }
@@ -220,5 +265,7 @@ fn is_sidecar(container: &Container) -> bool {
 
 /// Waits; `true` if it is time to stop.
 pub(super) async fn stopped_within(stop: &mut Stop, pause: Duration) -> bool {
-    tokio::time::timeout(pause, stop.wait_for(Option::is_some)).await.is_ok()
+    tokio::time::timeout(pause, stop.wait_for(Option::is_some))
+        .await
+        .is_ok()
 }

@@ -18,7 +18,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Calls `report(started, ready)` at every change, for as long as it is polled.
 pub(super) async fn watch(
-    container: &Container, spec: &ContainerSpec, pid: i32, report: impl Fn(bool, bool),
+    container: &Container,
+    spec: &ContainerSpec,
+    pid: i32,
+    report: impl Fn(bool, bool),
 ) -> Infallible {
     if let Some(probe) = &container.startup_probe {
         report(false, false);
@@ -34,7 +37,11 @@ pub(super) async fn watch(
     loop {
         let passed = check(container, probe, spec, pid).await;
         in_a_row = if passed == ready { 0 } else { in_a_row + 1 };
-        let threshold = if ready { probe.failure_threshold.unwrap_or(3) } else { probe.success_threshold.unwrap_or(1) };
+        let threshold = if ready {
+            probe.failure_threshold.unwrap_or(3)
+        } else {
+            probe.success_threshold.unwrap_or(1)
+        };
         if in_a_row >= threshold {
             (ready, in_a_row) = (passed, 0);
             report(true, ready);
@@ -50,21 +57,38 @@ async fn succeed_once(container: &Container, probe: &Probe, spec: &ContainerSpec
 }
 
 fn pause(seconds: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(default)).min(LONGEST_PAUSE)
+    Duration::from_secs(
+        seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(default),
+    )
+    .min(LONGEST_PAUSE)
 }
 
 async fn check(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: i32) -> bool {
-    let seconds = probe.timeout_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(1).max(1);
+    let seconds = probe
+        .timeout_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .unwrap_or(1)
+        .max(1);
     let deadline = Duration::from_secs(seconds);
     if let Some(action) = &probe.exec {
-        return exec(&exec_spec(spec, pid, action.command.clone().unwrap_or_default()), deadline).await;
+        return exec(
+            &exec_spec(spec, pid, action.command.clone().unwrap_or_default()),
+            deadline,
+        )
+        .await;
     }
     let tried = async {
         if let Some(action) = &probe.http_get {
             let port = port(container, &action.port)?;
             let plain = action.scheme.as_deref() != Some("HTTPS");
             let path = action.path.as_deref().unwrap_or("/");
-            return if plain { http_get(port, path).await } else { connect(port).await.map(drop) };
+            return if plain {
+                http_get(port, path).await
+            } else {
+                connect(port).await.map(drop)
+            };
         }
         if let Some(action) = &probe.tcp_socket {
             return connect(port(container, &action.port)?).await.map(drop);
@@ -90,7 +114,11 @@ fn port(container: &Container, port: &IntOrString) -> Option<u16> {
     match port {
         IntOrString::Int(number) => u16::try_from(*number).ok(),
         IntOrString::String(name) => {
-            let named = container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name));
+            let named = container
+                .ports
+                .iter()
+                .flatten()
+                .find(|port| port.name.as_ref() == Some(name));
             named.map_or_else(|| name.parse().ok(), |port| u16::try_from(port.container_port).ok())
         }
     }
@@ -102,7 +130,9 @@ async fn connect(port: u16) -> Option<TcpStream> {
 
 async fn http_get(port: u16, path: &str) -> Option<()> {
     let mut stream = connect(port).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/lab\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/lab\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut head = Vec::new();
     while !head.contains(&b'\n') && stream.read_buf(&mut head).await.ok()? > 0 {}
@@ -125,7 +155,10 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut asked = [0; 64];
                 let _ = stream.read(&mut asked).await.unwrap();
-                stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await.unwrap();
+                stream
+                    .write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes())
+                    .await
+                    .unwrap();
             });
             assert_eq!(http_get(port, "/healthz").await.is_some(), passes, "{answer}");
             server.await.unwrap();

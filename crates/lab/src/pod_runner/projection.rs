@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, VolumeProjection,
+};
 use kube::ResourceExt;
 
 use super::cluster::Cluster;
@@ -36,17 +38,33 @@ pub(super) struct TokenFile {
 
 /// The keys of an object as files: all, or those of `items`.
 pub(super) fn of_keys(
-    mut data: BTreeMap<String, Vec<u8>>, items: Option<&Vec<KeyToPath>>, mode: u32, optional: bool, name: &str,
+    mut data: BTreeMap<String, Vec<u8>>,
+    items: Option<&Vec<KeyToPath>>,
+    mode: u32,
+    optional: bool,
+    name: &str,
 ) -> Result<Vec<ProjectedFile>, Problem> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        return Ok(data.into_iter().map(|(path, content)| ProjectedFile { path, content, mode }).collect());
+        return Ok(data
+            .into_iter()
+            .map(|(path, content)| ProjectedFile { path, content, mode })
+            .collect());
     };
     let mut files = Vec::new();
     for item in items {
         match data.remove(&item.key) {
-            Some(content) => files.push(ProjectedFile { path: item.path.clone(), content, mode: mode_of(item.mode, mode) }),
+            Some(content) => files.push(ProjectedFile {
+                path: item.path.clone(),
+                content,
+                mode: mode_of(item.mode, mode),
+            }),
             None if optional => {}
-            None => return Err(Problem::volume(format!("references non-existent key {} of {name}", item.key))),
+            None => {
+                return Err(Problem::volume(format!(
+                    "references non-existent key {} of {name}",
+                    item.key
+                )));
+            }
         }
     }
     Ok(files)
@@ -66,40 +84,70 @@ pub(super) fn of_fields(pod: &Pod, items: &[DownwardAPIVolumeFile], mode: u32) -
             (None, Some(resource)) => {
                 let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
                 let wanted = resource.container_name.as_deref();
-                containers.into_iter().find(|container| Some(container.name.as_str()) == wanted)
+                containers
+                    .into_iter()
+                    .find(|container| Some(container.name.as_str()) == wanted)
                     .map(|container| downward::resource(container, &resource.resource, resource.divisor.as_ref()))
             }
             (None, None) => None,
         };
         let value = value.ok_or_else(|| Problem::volume(format!("unsupported source of file {}", item.path)))?;
-        files.push(ProjectedFile { path: item.path.clone(), content: value.into_bytes(), mode: mode_of(item.mode, mode) });
+        files.push(ProjectedFile {
+            path: item.path.clone(),
+            content: value.into_bytes(),
+            mode: mode_of(item.mode, mode),
+        });
     }
     Ok(files)
 }
 
 /// The files of one source of a projected volume, and its token if it is one.
 pub(super) async fn of_projection(
-    pod: &Pod, source: &VolumeProjection, mode: u32, folder: &Path, sources: &Sources<'_>,
+    pod: &Pod,
+    source: &VolumeProjection,
+    mode: u32,
+    folder: &Path,
+    sources: &Sources<'_>,
 ) -> Result<(Vec<ProjectedFile>, Option<TokenFile>), Problem> {
     if let Some(wanted) = &source.config_map {
         let optional = wanted.optional.unwrap_or(false);
         let data = sources.config_map(&wanted.name, optional).await?;
-        return Ok((of_keys(data, wanted.items.as_ref(), mode, optional, &wanted.name)?, None));
+        return Ok((
+            of_keys(data, wanted.items.as_ref(), mode, optional, &wanted.name)?,
+            None,
+        ));
     }
     if let Some(wanted) = &source.secret {
         let optional = wanted.optional.unwrap_or(false);
         let data = sources.secret(&wanted.name, optional).await?;
-        return Ok((of_keys(data, wanted.items.as_ref(), mode, optional, &wanted.name)?, None));
+        return Ok((
+            of_keys(data, wanted.items.as_ref(), mode, optional, &wanted.name)?,
+            None,
+        ));
     }
     if let Some(wanted) = &source.downward_api {
         return Ok((of_fields(pod, wanted.items.as_deref().unwrap_or_default(), mode)?, None));
     }
     if let Some(wanted) = &source.service_account_token {
         let (content, renew_at) = request_token(pod, wanted, sources.cluster).await?;
-        let token = TokenFile { path: folder.join(&wanted.path), projection: wanted.clone(), mode, renew_at };
-        return Ok((vec![ProjectedFile { path: wanted.path.clone(), content, mode }], Some(token)));
+        let token = TokenFile {
+            path: folder.join(&wanted.path),
+            projection: wanted.clone(),
+            mode,
+            renew_at,
+        };
+        return Ok((
+            vec![ProjectedFile {
+                path: wanted.path.clone(),
+                content,
+                mode,
+            }],
+            Some(token),
+        ));
     }
-    Err(Problem::volume("a source of a projected volume is not supported by the lab"))
+    Err(Problem::volume(
+        "a source of a projected volume is not supported by the lab",
+    ))
 }
 
 /// Writes a fresh token in place of the old one.
@@ -110,12 +158,19 @@ pub(super) async fn renew(pod: &Pod, token: &mut TokenFile, cluster: &Cluster) -
 }
 
 async fn request_token(
-    pod: &Pod, wanted: &ServiceAccountTokenProjection, cluster: &Cluster,
+    pod: &Pod,
+    wanted: &ServiceAccountTokenProjection,
+    cluster: &Cluster,
 ) -> Result<(Vec<u8>, Timestamp), Problem> {
     let seconds = wanted.expiration_seconds.unwrap_or(3600);
     let request = TokenRequest {
         spec: TokenRequestSpec {
-            audiences: wanted.audience.clone().filter(|audience| !audience.is_empty()).into_iter().collect(),
+            audiences: wanted
+                .audience
+                .clone()
+                .filter(|audience| !audience.is_empty())
+                .into_iter()
+                .collect(),
             expiration_seconds: Some(seconds),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -128,8 +183,13 @@ async fn request_token(
     };
     let namespace = pod.namespace().unwrap_or_default();
     let answer = cluster.token(&namespace, &downward::account(pod), &request).await?;
-    let status = answer.status.ok_or_else(|| Problem::volume("the token request was answered without a token"))?;
-    Ok((status.token.into_bytes(), renewal(Timestamp::now(), status.expiration_timestamp.0)))
+    let status = answer
+        .status
+        .ok_or_else(|| Problem::volume("the token request was answered without a token"))?;
+    Ok((
+        status.token.into_bytes(),
+        renewal(Timestamp::now(), status.expiration_timestamp.0),
+    ))
 }
 
 /// A token is renewed when four fifths of its time are over.
@@ -142,7 +202,10 @@ fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
 pub(super) fn write_files(folder: &Path, files: &[ProjectedFile]) -> Result<(), Problem> {
     for file in files {
         let path = Path::new(&file.path);
-        if !path.components().all(|component| matches!(component, Component::Normal(_))) {
+        if !path
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)))
+        {
             return Err(Problem::volume(format!("path {:?} would leave its volume", file.path)));
         }
         write_file(&folder.join(path), &file.content, file.mode)?;
@@ -171,24 +234,46 @@ mod tests {
     }
 
     fn item(key: &str) -> KeyToPath {
-        KeyToPath { key: key.to_owned(), mode: Some(0o400), path: format!("folder/{key}") }
+        KeyToPath {
+            key: key.to_owned(),
+            mode: Some(0o400),
+            path: format!("folder/{key}"),
+        }
     }
 
     #[test]
     fn items_choose_rename_and_must_exist() {
         assert_eq!(of_keys(data(), None, 0o644, false, "x").unwrap().len(), 2);
         let chosen = of_keys(data(), Some(&vec![item("b")]), 0o644, false, "x").unwrap();
-        assert_eq!(chosen, [ProjectedFile { path: "folder/b".to_owned(), content: b"2".to_vec(), mode: 0o400 }]);
+        assert_eq!(
+            chosen,
+            [ProjectedFile {
+                path: "folder/b".to_owned(),
+                content: b"2".to_vec(),
+                mode: 0o400
+            }]
+        );
         assert!(of_keys(data(), Some(&vec![item("c")]), 0o644, false, "x").is_err());
-        assert!(of_keys(data(), Some(&vec![item("c")]), 0o644, true, "x").unwrap().is_empty());
+        assert!(
+            of_keys(data(), Some(&vec![item("c")]), 0o644, true, "x")
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn files_stay_in_their_volume_and_keep_their_mode() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |path: &str| ProjectedFile { path: path.to_owned(), content: b"x".to_vec(), mode: 0o440 };
+        let file = |path: &str| ProjectedFile {
+            path: path.to_owned(),
+            content: b"x".to_vec(),
+            mode: 0o440,
+        };
         write_files(folder.path(), &[file("deep/er")]).unwrap();
-        let mode = fs::metadata(folder.path().join("deep/er")).unwrap().permissions().mode();
+        let mode = fs::metadata(folder.path().join("deep/er"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o440);
         assert!(write_files(folder.path(), &[file("../out")]).is_err());
     }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod,
-    PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::api::core::v1::Container;
 
 /// Address of every Pod and of the node: all share the host's network.
 const ADDRESS: &str = "127.0.0.1";
@@ -27,8 +26,13 @@ pub(super) struct Ended {
 /// Where a container is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum State {
-    Waiting { reason: &'static str, message: Option<String> },
-    Running { since: Timestamp },
+    Waiting {
+        reason: &'static str,
+        message: Option<String>,
+    },
+    Running {
+        since: Timestamp,
+    },
     Terminated(Ended),
 }
 
@@ -73,7 +77,10 @@ impl ContainerRecord {
     }
 
     fn render(&self) -> ContainerStatus {
-        let last = self.last.as_ref().map(|ended| ContainerState { terminated: Some(render_ended(ended)), ..ContainerState::default() });
+        let last = self.last.as_ref().map(|ended| ContainerState {
+            terminated: Some(render_ended(ended)),
+            ..ContainerState::default()
+        });
         ContainerStatus {
             name: self.name.clone(),
             image: self.image.clone(),
@@ -93,9 +100,16 @@ fn render_state(state: &State) -> ContainerState {
     let mut rendered = ContainerState::default();
     match state {
         State::Waiting { reason, message } => {
-            rendered.waiting = Some(ContainerStateWaiting { reason: Some((*reason).to_owned()), message: message.clone() });
+            rendered.waiting = Some(ContainerStateWaiting {
+                reason: Some((*reason).to_owned()),
+                message: message.clone(),
+            });
         }
-        State::Running { since } => rendered.running = Some(ContainerStateRunning { started_at: Some(Time(*since)) }),
+        State::Running { since } => {
+            rendered.running = Some(ContainerStateRunning {
+                started_at: Some(Time(*since)),
+            });
+        }
         State::Terminated(ended) => rendered.terminated = Some(render_ended(ended)),
     }
     rendered
@@ -131,11 +145,26 @@ impl PodRecord {
     pub(super) fn new(pod: &Pod) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let init = spec.init_containers.unwrap_or_default();
-        let waiting = if init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
-        let start_time = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or_else(Timestamp::now, |time| time.0);
+        let waiting = if init.is_empty() {
+            "ContainerCreating"
+        } else {
+            "PodInitializing"
+        };
+        let start_time = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.start_time.as_ref())
+            .map_or_else(Timestamp::now, |time| time.0);
         Self {
-            init: init.iter().map(|container| ContainerRecord::new(container, "PodInitializing")).collect(),
-            main: spec.containers.iter().map(|container| ContainerRecord::new(container, waiting)).collect(),
+            init: init
+                .iter()
+                .map(|container| ContainerRecord::new(container, "PodInitializing"))
+                .collect(),
+            main: spec
+                .containers
+                .iter()
+                .map(|container| ContainerRecord::new(container, waiting))
+                .collect(),
             restart_policy: spec.restart_policy.unwrap_or_else(|| "Always".to_owned()),
             stopping: false,
             failed: None,
@@ -145,7 +174,13 @@ impl PodRecord {
     }
 
     fn initialized(&self) -> bool {
-        self.init.iter().all(|container| if container.is_sidecar { container.started } else { container.succeeded() })
+        self.init.iter().all(|container| {
+            if container.is_sidecar {
+                container.started
+            } else {
+                container.succeeded()
+            }
+        })
     }
 
     fn will_restart(&self, container: &ContainerRecord) -> bool {
@@ -164,16 +199,38 @@ impl PodRecord {
         }
         let done = |container: &ContainerRecord| container.terminated() && !self.will_restart(container);
         if !self.initialized() {
-            let init_failed = self.init.iter().filter(|container| !container.is_sidecar).any(|container| {
-                container.terminated() && !container.succeeded() && (self.restart_policy == "Never" || self.stopping)
-            });
-            let nothing_runs = !self.init.iter().chain(&self.main).any(|container| matches!(container.state, State::Running { .. }));
-            return if init_failed || (self.stopping && nothing_runs) { "Failed" } else { "Pending" };
+            let init_failed = self
+                .init
+                .iter()
+                .filter(|container| !container.is_sidecar)
+                .any(|container| {
+                    container.terminated()
+                        && !container.succeeded()
+                        && (self.restart_policy == "Never" || self.stopping)
+                });
+            let nothing_runs = !self
+                .init
+                .iter()
+                .chain(&self.main)
+                .any(|container| matches!(container.state, State::Running { .. }));
+            return if init_failed || (self.stopping && nothing_runs) {
+                "Failed"
+            } else {
+                "Pending"
+            };
         }
         if self.main.iter().all(done) {
-            return if self.main.iter().all(ContainerRecord::succeeded) { "Succeeded" } else { "Failed" };
+            return if self.main.iter().all(ContainerRecord::succeeded) {
+                "Succeeded"
+            } else {
+                "Failed"
+            };
         }
-        if self.main.iter().any(ContainerRecord::has_run) { "Running" } else { "Pending" }
+        if self.main.iter().any(ContainerRecord::has_run) {
+            "Running"
+        } else {
+            "Pending"
+        }
     }
 
     /// Marks every container as running and ready.
@@ -196,7 +253,12 @@ impl PodRecord {
         let phase = self.phase();
         let ready = phase == "Running" && self.main.iter().all(|container| container.ready);
         let initialized = self.initialized();
-        let conditions = [("PodScheduled", true), ("Initialized", initialized), ("ContainersReady", ready), ("Ready", ready)];
+        let conditions = [
+            ("PodScheduled", true),
+            ("Initialized", initialized),
+            ("ContainersReady", ready),
+            ("Ready", ready),
+        ];
         let conditions = conditions.map(|(kind, holds)| self.condition(kind, holds, phase, now));
         let list = |records: &[ContainerRecord]| records.iter().map(ContainerRecord::render).collect::<Vec<_>>();
         let init = list(&self.init);
@@ -241,13 +303,27 @@ impl PodRecord {
 impl Ended {
     /// An end without process.
     pub(super) const fn plain(code: i32, reason: &'static str, now: Timestamp) -> Self {
-        Self { code, signal: None, reason, message: None, started: Some(now), finished: now }
+        Self {
+            code,
+            signal: None,
+            reason,
+            message: None,
+            started: Some(now),
+            finished: now,
+        }
     }
 
     /// A container whose process was lost with the node.
     pub(super) fn lost(now: Timestamp) -> Self {
         let message = Some("the process is gone: the node was restarted".to_owned());
-        Self { code: 137, signal: None, reason: "ContainerStatusUnknown", message, started: None, finished: now }
+        Self {
+            code: 137,
+            signal: None,
+            reason: "ContainerStatusUnknown",
+            message,
+            started: None,
+            finished: now,
+        }
     }
 }
 
@@ -304,7 +380,13 @@ mod tests {
         let mut record = record("Always");
         let time = |status: &PodStatus, kind: &str| {
             let conditions = status.conditions.clone().unwrap();
-            conditions.into_iter().find(|condition| condition.type_ == kind).unwrap().last_transition_time.unwrap().0
+            conditions
+                .into_iter()
+                .find(|condition| condition.type_ == kind)
+                .unwrap()
+                .last_transition_time
+                .unwrap()
+                .0
         };
         let first = Timestamp::UNIX_EPOCH;
         let second = Timestamp::from_second(10).unwrap();

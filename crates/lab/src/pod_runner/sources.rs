@@ -19,11 +19,17 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn config(message: impl Into<String>) -> Self {
-        Self { reason: "CreateContainerConfigError", message: message.into() }
+        Self {
+            reason: "CreateContainerConfigError",
+            message: message.into(),
+        }
     }
 
     pub(super) fn volume(message: impl Into<String>) -> Self {
-        Self { reason: "ContainerCreating", message: message.into() }
+        Self {
+            reason: "ContainerCreating",
+            message: message.into(),
+        }
     }
 }
 
@@ -45,25 +51,44 @@ impl Sources<'_> {
     pub(super) async fn config_map(&self, name: &str, optional: bool) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
         let Some(found) = self.cluster.config_map(self.namespace, name).await? else {
             // In a new namespace the controller manager needs a moment to publish it; its content is known here.
-            if name == AUTHORITY && let Ok(authority) = tokio::fs::read(self.authority).await {
+            if name == AUTHORITY
+                && let Ok(authority) = tokio::fs::read(self.authority).await
+            {
                 return Ok(BTreeMap::from([("ca.crt".to_owned(), authority)]));
             }
             return missing("configmap", name, optional);
         };
-        let text = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-        let binary = found.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        let text = found
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.into_bytes()));
+        let binary = found
+            .binary_data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.0));
         Ok(text.chain(binary).collect())
     }
 
     /// Keys and values of a Secret; empty if it is optional and missing.
     pub(super) async fn secret(&self, name: &str, optional: bool) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
         match self.cluster.secret(self.namespace, name).await? {
-            Some(found) => Ok(found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()),
+            Some(found) => Ok(found
+                .data
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, value)| (key, value.0))
+                .collect()),
             None => missing("secret", name, optional),
         }
     }
 }
 
 fn missing(kind: &str, name: &str, optional: bool) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
-    if optional { Ok(BTreeMap::new()) } else { Err(Problem::config(format!("{kind} {name:?} not found"))) }
+    if optional {
+        Ok(BTreeMap::new())
+    } else {
+        Err(Problem::config(format!("{kind} {name:?} not found")))
+    }
 }

@@ -17,7 +17,9 @@ pub(super) fn read(message_file: &Path, log: Option<(&Path, u64)>) -> Option<Str
     let file = File::open(message_file).ok();
     let _ = file.map(|file| file.take(MOST_MESSAGE_BYTES).read_to_end(&mut message));
     if message.is_empty() {
-        message = log.and_then(|(log, start)| end_of_log(log, start).ok()).unwrap_or_default();
+        message = log
+            .and_then(|(log, start)| end_of_log(log, start).ok())
+            .unwrap_or_default();
     }
     (!message.is_empty()).then(|| String::from_utf8_lossy(&message).into_owned())
 }

@@ -29,17 +29,30 @@ pub(super) struct Volumes {
 }
 
 /// Makes every volume of the Pod below `folder`.
-pub(super) async fn prepare(pod: &Pod, folder: &Path, work_folder: &Path, sources: &Sources<'_>) -> Result<Volumes, Problem> {
+pub(super) async fn prepare(
+    pod: &Pod,
+    folder: &Path,
+    work_folder: &Path,
+    sources: &Sources<'_>,
+) -> Result<Volumes, Problem> {
     let mut volumes = Volumes::default();
     let spec = pod.spec.as_ref();
-    let group = spec.and_then(|spec| spec.security_context.as_ref()?.fs_group).and_then(|group| u32::try_from(group).ok());
+    let group = spec
+        .and_then(|spec| spec.security_context.as_ref()?.fs_group)
+        .and_then(|group| u32::try_from(group).ok());
     for volume in spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let path = folder.join("volumes").join(&volume.name);
         let prepared = if let Some(claim) = &volume.persistent_volume_claim {
             let path = claims::provide(sources.cluster, work_folder, sources.namespace, &claim.claim_name).await?;
-            PreparedVolume { path, read_only: claim.read_only.unwrap_or(false) }
+            PreparedVolume {
+                path,
+                read_only: claim.read_only.unwrap_or(false),
+            }
         } else if let Some(host_path) = &volume.host_path {
-            PreparedVolume { path: provide_host_path(host_path)?, read_only: false }
+            PreparedVolume {
+                path: provide_host_path(host_path)?,
+                read_only: false,
+            }
         } else {
             make_folder(&path, 0o755)?;
             let read_only = fill(pod, volume, &path, sources, &mut volumes.tokens).await?;
@@ -53,7 +66,7 @@ pub(super) async fn prepare(pod: &Pod, folder: &Path, work_folder: &Path, source
     Ok(volumes)
 }
 
-/// Binds the claims of a Pod that is faked: its StatefulSet would look broken otherwise.
+/// Binds the claims of a Pod that is faked: its `StatefulSet` would look broken otherwise.
 pub(super) async fn bind_claims(pod: &Pod, work_folder: &Path, sources: &Sources<'_>) -> Result<(), Problem> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     for claim in volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()) {
@@ -64,7 +77,11 @@ pub(super) async fn bind_claims(pod: &Pod, work_folder: &Path, sources: &Sources
 
 /// Puts the files into an own volume; tells whether it is read-only.
 async fn fill(
-    pod: &Pod, volume: &Volume, folder: &Path, sources: &Sources<'_>, tokens: &mut Vec<TokenFile>,
+    pod: &Pod,
+    volume: &Volume,
+    folder: &Path,
+    sources: &Sources<'_>,
+    tokens: &mut Vec<TokenFile>,
 ) -> Result<bool, Problem> {
     if volume.empty_dir.is_some() {
         make_folder(folder, 0o777)?;
@@ -76,23 +93,49 @@ async fn fill(
 }
 
 async fn collect(
-    pod: &Pod, volume: &Volume, folder: &Path, sources: &Sources<'_>, tokens: &mut Vec<TokenFile>,
+    pod: &Pod,
+    volume: &Volume,
+    folder: &Path,
+    sources: &Sources<'_>,
+    tokens: &mut Vec<TokenFile>,
 ) -> Result<Vec<ProjectedFile>, Problem> {
     if let Some(wanted) = &volume.config_map {
         let optional = wanted.optional.unwrap_or(false);
         let data = sources.config_map(&wanted.name, optional).await?;
-        return of_keys(data, wanted.items.as_ref(), mode_of(wanted.default_mode, DEFAULT_MODE), optional, &wanted.name);
+        return of_keys(
+            data,
+            wanted.items.as_ref(),
+            mode_of(wanted.default_mode, DEFAULT_MODE),
+            optional,
+            &wanted.name,
+        );
     }
     if let Some(wanted) = &volume.secret {
-        let (optional, name) = (wanted.optional.unwrap_or(false), wanted.secret_name.clone().unwrap_or_default());
+        let (optional, name) = (
+            wanted.optional.unwrap_or(false),
+            wanted.secret_name.clone().unwrap_or_default(),
+        );
         let data = sources.secret(&name, optional).await?;
-        return of_keys(data, wanted.items.as_ref(), mode_of(wanted.default_mode, DEFAULT_MODE), optional, &name);
+        return of_keys(
+            data,
+            wanted.items.as_ref(),
+            mode_of(wanted.default_mode, DEFAULT_MODE),
+            optional,
+            &name,
+        );
     }
     if let Some(wanted) = &volume.downward_api {
-        return of_fields(pod, wanted.items.as_deref().unwrap_or_default(), mode_of(wanted.default_mode, DEFAULT_MODE));
+        return of_fields(
+            pod,
+            wanted.items.as_deref().unwrap_or_default(),
+            mode_of(wanted.default_mode, DEFAULT_MODE),
+        );
     }
     let Some(wanted) = &volume.projected else {
-        return Err(Problem::volume(format!("volume {} is of a kind that the lab does not have", volume.name)));
+        return Err(Problem::volume(format!(
+            "volume {} is of a kind that the lab does not have",
+            volume.name
+        )));
     };
     let mode = mode_of(wanted.default_mode, DEFAULT_MODE);
     let mut files = Vec::new();
@@ -117,7 +160,14 @@ fn provide_host_path(source: &HostPathVolumeSource) -> Result<PathBuf, Problem> 
         "File" => path.is_file(),
         _ => path.exists(),
     };
-    if fits { Ok(path) } else { Err(Problem::volume(format!("hostPath type check failed: {} is not a {kind}", source.path))) }
+    if fits {
+        Ok(path)
+    } else {
+        Err(Problem::volume(format!(
+            "hostPath type check failed: {} is not a {kind}",
+            source.path
+        )))
+    }
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), Problem> {
@@ -148,7 +198,10 @@ fn give_to_group(path: &Path, group: u32) {
 /// The place of a `subPath` in its volume; made as a folder if nothing is there.
 pub(super) fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, Problem> {
     let wanted = Path::new(sub_path);
-    if !wanted.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir)) {
+    if !wanted
+        .components()
+        .all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+    {
         return Err(Problem::config(format!("subPath {sub_path:?} must stay in its volume")));
     }
     let path = volume.join(wanted);

@@ -33,14 +33,18 @@ type Updates = watch::Receiver<Seen>;
 /// Serves one Pod until it is removed.
 pub(super) async fn serve(runner: Arc<Runner>, updates: Updates) {
     let folder_of = |pod: &Pod| runner.work_folder.join("pods").join(pod.uid().unwrap_or_default());
-    let Some(pod) = scheduled(&runner, updates.clone()).await else { return };
+    let Some(pod) = scheduled(&runner, updates.clone()).await else {
+        return;
+    };
     // What the API server has forgotten is killed at once: dropping the run kills its processes.
     tokio::select! {
         () = live(&runner, &pod, updates.clone()) => {}
         () = gone(updates) => {}
     }
     let folder = folder_of(&pod);
-    let second = folder.with_extension("").with_file_name(format!("{}-second", pod.uid().unwrap_or_default()));
+    let second = folder
+        .with_extension("")
+        .with_file_name(format!("{}-second", pod.uid().unwrap_or_default()));
     for folder in [folder, second] {
         let _ = tokio::fs::remove_dir_all(folder).await;
     }
@@ -50,12 +54,16 @@ pub(super) async fn serve(runner: Arc<Runner>, updates: Updates) {
 async fn scheduled(runner: &Runner, mut updates: Updates) -> Option<Arc<Pod>> {
     let mut pause = PAUSES.0;
     loop {
-        let Seen::Present(pod) = updates.borrow_and_update().clone() else { return None };
+        let Seen::Present(pod) = updates.borrow_and_update().clone() else {
+            return None;
+        };
         let spec = pod.spec.as_ref();
         if let Some(node) = spec.and_then(|spec| spec.node_name.as_deref()) {
             return (node == runner.node_name).then_some(pod);
         }
-        let is_gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+        let is_gated = spec
+            .and_then(|spec| spec.scheduling_gates.as_ref())
+            .is_some_and(|gates| !gates.is_empty());
         if !is_gated && pod.metadata.deletion_timestamp.is_none() {
             match runner.cluster.bind(&pod, &runner.node_name).await {
                 Err(error) if !error.is_conflict() && !error.is_missing() => {
@@ -79,8 +87,15 @@ async fn gone(mut updates: Updates) {
 async fn deleted(mut updates: Updates) -> Duration {
     let is_deleted = |seen: &Seen| matches!(seen, Seen::Present(pod) if pod.metadata.deletion_timestamp.is_some());
     let seen = updates.wait_for(is_deleted).await.map(|seen| seen.clone());
-    let Ok(Seen::Present(pod)) = seen else { return std::future::pending().await };
-    Duration::from_secs(pod.metadata.deletion_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(0))
+    let Ok(Seen::Present(pod)) = seen else {
+        return std::future::pending().await;
+    };
+    Duration::from_secs(
+        pod.metadata
+            .deletion_grace_period_seconds
+            .and_then(|grace| u64::try_from(grace).ok())
+            .unwrap_or(0),
+    )
 }
 
 async fn live(runner: &Arc<Runner>, pod: &Arc<Pod>, updates: Updates) {
@@ -110,6 +125,11 @@ async fn run(runner: &Arc<Runner>, pod: &Arc<Pod>, updates: &Updates, behaviour:
         }
         return;
     }
+    // On the heap: most Pods of a lab are faked and must not carry the size of this.
+    Box::pin(run_processes(runner, pod, updates, behaviour)).await;
+}
+
+async fn run_processes(runner: &Arc<Runner>, pod: &Arc<Pod>, updates: &Updates, behaviour: StartBehaviour) {
     let mut record = PodRecord::new(pod);
     if !adoption::take_over(&mut record, pod, Timestamp::now()) {
         write_status(runner, pod, &record.render(Timestamp::now())).await;
@@ -126,7 +146,13 @@ async fn run(runner: &Arc<Runner>, pod: &Arc<Pod>, updates: &Updates, behaviour:
     let both = async {
         let second = async {
             if let StartBehaviour::Twice { after_milliseconds } = behaviour {
-                run_second(runner, pod, stop_signal.clone(), Duration::from_millis(after_milliseconds)).await;
+                run_second(
+                    runner,
+                    pod,
+                    stop_signal.clone(),
+                    Duration::from_millis(after_milliseconds),
+                )
+                .await;
             }
         };
         let first = async {
@@ -145,7 +171,12 @@ async fn run(runner: &Arc<Runner>, pod: &Arc<Pod>, updates: &Updates, behaviour:
 }
 
 /// The unreported second run of a Pod that starts twice.
-async fn run_second(runner: &Arc<Runner>, pod: &Arc<Pod>, mut stop: watch::Receiver<Option<Duration>>, after: Duration) {
+async fn run_second(
+    runner: &Arc<Runner>,
+    pod: &Arc<Pod>,
+    mut stop: watch::Receiver<Option<Duration>>,
+    after: Duration,
+) {
     if !stopped_within(&mut stop, after).await {
         let run = PodRun::new(runner.clone(), pod.clone(), PodRecord::new(pod), true);
         run.execute(stop).await;
@@ -153,13 +184,20 @@ async fn run_second(runner: &Arc<Runner>, pod: &Arc<Pod>, mut stop: watch::Recei
 }
 
 async fn fake(runner: &Runner, pod: &Pod) {
-    let is_ready = pod.status.iter().flat_map(|status| status.conditions.iter().flatten())
+    let is_ready = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     if is_ready {
         return;
     }
     let namespace = pod.namespace().unwrap_or_default();
-    let sources = Sources { cluster: &runner.cluster, namespace: &namespace, authority: &runner.authority };
+    let sources = Sources {
+        cluster: &runner.cluster,
+        namespace: &namespace,
+        authority: &runner.authority,
+    };
     let mut pause = PAUSES.0;
     while let Err(problem) = volumes::bind_claims(pod, &runner.work_folder, &sources).await {
         tracing::debug!(pod = %pod.name_any(), problem = %problem.message, "a faked Pod waits for its claims");

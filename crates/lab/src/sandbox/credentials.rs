@@ -15,8 +15,17 @@ pub(super) fn mapped(wanted: &Credentials) -> Credentials {
     let groups = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
     Credentials {
         user: if is_mapped(&users, wanted.user) { wanted.user } else { 0 },
-        group: if is_mapped(&groups, wanted.group) { wanted.group } else { 0 },
-        groups: wanted.groups.iter().copied().filter(|id| is_mapped(&groups, *id)).collect(),
+        group: if is_mapped(&groups, wanted.group) {
+            wanted.group
+        } else {
+            0
+        },
+        groups: wanted
+            .groups
+            .iter()
+            .copied()
+            .filter(|id| is_mapped(&groups, *id))
+            .collect(),
     }
 }
 

@@ -44,14 +44,20 @@ pub async fn exec(spec: &ExecSpec, deadline: Duration) -> bool {
 
 /// The re-executed process: enters the container's namespaces and runs the program there.
 pub(super) fn stage() -> ExitCode {
-    run().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(255)))
+    run().map_or(ExitCode::FAILURE, |code| {
+        ExitCode::from(u8::try_from(code).unwrap_or(255))
+    })
 }
 
 fn run() -> Result<i32, SandboxError> {
     let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).step(|| "read the description".to_owned())?;
-    let spec: ExecSpec =
-        serde_json::from_str(&text).map_err(std::io::Error::from).step(|| "read the description".to_owned())?;
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .step(|| "read the description".to_owned())?;
+    let spec: ExecSpec = serde_json::from_str(&text)
+        .map_err(std::io::Error::from)
+        .step(|| "read the description".to_owned())?;
     let credentials = credentials::mapped(&spec.credentials);
     let open = |name: &str| {
         let path = format!("/proc/{}/ns/{name}", spec.pid);
@@ -61,7 +67,9 @@ fn run() -> Result<i32, SandboxError> {
     setns(process_ids, CloneFlags::CLONE_NEWPID).step(|| "enter the PID namespace".to_owned())?;
     setns(host_name, CloneFlags::CLONE_NEWUTS).step(|| "enter the UTS namespace".to_owned())?;
     setns(mounts, CloneFlags::CLONE_NEWNS).step(|| "enter the mount namespace".to_owned())?;
-    let Some((program, arguments)) = spec.argv.split_first() else { return Ok(0) };
+    let Some((program, arguments)) = spec.argv.split_first() else {
+        return Ok(0);
+    };
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -73,5 +81,9 @@ fn run() -> Result<i32, SandboxError> {
         .gid(credentials.group)
         .spawn()
         .step(|| format!("run {program}"))?;
-    Ok(child.wait().step(|| format!("wait for {program}"))?.code().unwrap_or(255))
+    Ok(child
+        .wait()
+        .step(|| format!("wait for {program}"))?
+        .code()
+        .unwrap_or(255))
 }

@@ -17,8 +17,8 @@
 mod credentials;
 mod exec;
 mod process;
-pub mod rooted_path;
 mod root_file_system;
+pub mod rooted_path;
 mod spec;
 mod stages;
 
@@ -48,7 +48,10 @@ pub(crate) trait Step<T> {
 
 impl<T> Step<T> for std::io::Result<T> {
     fn step(self, action: impl FnOnce() -> String) -> Result<T, SandboxError> {
-        self.map_err(|source| SandboxError { action: action(), source })
+        self.map_err(|source| SandboxError {
+            action: action(),
+            source,
+        })
     }
 }
 

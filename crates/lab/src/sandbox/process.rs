@@ -55,16 +55,18 @@ impl ContainerProcess {
     async fn start_unbounded(spec: &ContainerSpec) -> Result<Self, StartError> {
         let mut child = stage("sandbox-stage1")?;
         if let Some(mut input) = child.stdin.take() {
-            input.write_all(&serde_json::to_vec(spec).map_err(std::io::Error::from)?).await?;
+            input
+                .write_all(&serde_json::to_vec(spec).map_err(std::io::Error::from)?)
+                .await?;
         }
         let output = child.stdout.take().ok_or_else(|| std::io::Error::other("no stdout"))?;
         let mut reports = BufReader::new(output).lines();
         match next_report(&mut reports).await {
             Some(Report::Started(pid)) => Ok(Self { child, reports, pid }),
             Some(Report::Failed(message)) => Err(StartError::Refused(message)),
-            Some(Report::Exited { .. }) | None => {
-                Err(StartError::Refused("the sandbox ended without a word: is its stage handled in `main`?".to_owned()))
-            }
+            Some(Report::Exited { .. }) | None => Err(StartError::Refused(
+                "the sandbox ended without a word: is its stage handled in `main`?".to_owned(),
+            )),
         }
     }
 
@@ -80,7 +82,10 @@ impl ContainerProcess {
         let _ = self.child.wait().await;
         match report {
             Some(Report::Exited { code, signal }) => Exit { code, signal },
-            _ => Exit { code: 137, signal: Some(9) },
+            _ => Exit {
+                code: 137,
+                signal: Some(9),
+            },
         }
     }
 
@@ -111,7 +116,8 @@ pub(super) fn stage(name: &str) -> std::io::Result<Child> {
 /// # Errors
 /// What is missing, in words for the user.
 pub async fn check() -> Result<(), String> {
-    let child = stage("sandbox-stage-check").map_err(|error| format!("cannot start the running program again: {error}"))?;
+    let child =
+        stage("sandbox-stage-check").map_err(|error| format!("cannot start the running program again: {error}"))?;
     let output = tokio::time::timeout(START_DEADLINE, child.wait_with_output())
         .await
         .map_err(|_| "the running program does not answer as a sandbox stage".to_owned())?
@@ -120,5 +126,8 @@ pub async fn check() -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    Err(format!("namespaces can't be made (run as root or allow user namespaces): {}", said.trim()))
+    Err(format!(
+        "namespaces can't be made (run as root or allow user namespaces): {}",
+        said.trim()
+    ))
 }

@@ -14,8 +14,15 @@ use super::{SandboxError, Step};
 const NOTHING: Option<&str> = None;
 
 /// What a dynamically linked program of the host needs besides itself.
-const HOST_LIBRARIES: [&str; 7] =
-    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/libexec", "/etc/ld.so.cache", "/nix/store"];
+const HOST_LIBRARIES: [&str; 7] = [
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/etc/ld.so.cache",
+    "/nix/store",
+];
 
 /// Name resolution of the host: containers share its network.
 const HOST_NETWORK_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
@@ -47,9 +54,18 @@ pub(super) fn build(spec: &ContainerSpec) -> Result<PathBuf, SandboxError> {
 /// Host files first, then the Pod's mounts, outer before inner.
 fn mounts_in_order(spec: &ContainerSpec) -> Vec<Mount> {
     let libraries: &[&str] = if spec.host_libraries { &HOST_LIBRARIES } else { &[] };
-    let from_host = libraries.iter().chain(&HOST_NETWORK_FILES).map(Path::new).filter(|path| path.exists());
-    let mut mounts: Vec<Mount> =
-        from_host.map(|path| Mount { source: path.into(), target: path.into(), read_only: true }).collect();
+    let from_host = libraries
+        .iter()
+        .chain(&HOST_NETWORK_FILES)
+        .map(Path::new)
+        .filter(|path| path.exists());
+    let mut mounts: Vec<Mount> = from_host
+        .map(|path| Mount {
+            source: path.into(),
+            target: path.into(),
+            read_only: true,
+        })
+        .collect();
     let mut of_pod = spec.mounts.clone();
     of_pod.sort_by_key(|mount| mount.target.components().count());
     mounts.extend(of_pod);
@@ -58,14 +74,26 @@ fn mounts_in_order(spec: &ContainerSpec) -> Vec<Mount> {
 
 /// An overlay of the image below and a fresh tmpfs above.
 fn mount_overlay(rootfs: &Path, scratch: &Path) -> Result<PathBuf, SandboxError> {
-    mount(Some("tmpfs"), scratch, Some("tmpfs"), MsFlags::MS_NODEV, Some("mode=0755"))
-        .step(|| format!("mount a tmpfs on {}", scratch.display()))?;
+    mount(
+        Some("tmpfs"),
+        scratch,
+        Some("tmpfs"),
+        MsFlags::MS_NODEV,
+        Some("mode=0755"),
+    )
+    .step(|| format!("mount a tmpfs on {}", scratch.display()))?;
     for name in ["lower", "upper", "work", "root"] {
         make_folder(&scratch.join(name))?;
     }
     // The image's own path may hold colons (tags), which overlayfs reads as separators.
-    mount(Some(rootfs), &scratch.join("lower"), NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
-        .step(|| format!("bind the image's root {}", rootfs.display()))?;
+    mount(
+        Some(rootfs),
+        &scratch.join("lower"),
+        NOTHING,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        NOTHING,
+    )
+    .step(|| format!("bind the image's root {}", rootfs.display()))?;
     std::env::set_current_dir(scratch).step(|| format!("enter {}", scratch.display()))?;
     let layers = "lowerdir=lower,upperdir=upper,workdir=work";
     mount(Some("overlay"), "root", Some("overlay"), MsFlags::empty(), Some(layers))
@@ -76,21 +104,43 @@ fn mount_overlay(rootfs: &Path, scratch: &Path) -> Result<PathBuf, SandboxError>
 /// `/dev` with the devices that every program may expect; bound from the host because making devices needs more rights.
 fn mount_devices(root: &Path) -> Result<(), SandboxError> {
     let devices = inside(root, Path::new("dev"))?;
-    mount(Some("tmpfs"), &devices, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755"))
-        .step(|| "mount /dev".to_owned())?;
+    mount(
+        Some("tmpfs"),
+        &devices,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID,
+        Some("mode=0755"),
+    )
+    .step(|| "mount /dev".to_owned())?;
     for name in ["null", "zero", "full", "random", "urandom"] {
         let path = Path::new("/dev").join(name);
-        bind(root, &Mount { source: path.clone(), target: path, read_only: false })?;
+        bind(
+            root,
+            &Mount {
+                source: path.clone(),
+                target: path,
+                read_only: false,
+            },
+        )?;
     }
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
         symlink(target, devices.join(name)).step(|| format!("link /dev/{name}"))?;
     }
     let shared_memory = devices.join("shm");
     make_folder(&shared_memory)?;
-    mount(Some("tmpfs"), &shared_memory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))
-        .step(|| "mount /dev/shm".to_owned())
+    mount(
+        Some("tmpfs"),
+        &shared_memory,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=1777"),
+    )
+    .step(|| "mount /dev/shm".to_owned())
 }
 
 /// Shows a host folder or file inside; makes the mount point.
@@ -103,19 +153,34 @@ fn bind(root: &Path, wanted: &Mount) -> Result<(), SandboxError> {
             make_folder(parent)?;
         }
         if !target.exists() {
-            OpenOptions::new().create(true).append(true).open(&target)
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&target)
                 .step(|| format!("make the mount point {}", wanted.target.display()))?;
         }
     }
-    mount(Some(&wanted.source), &target, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
-        .step(|| format!("mount {} on {}", wanted.source.display(), wanted.target.display()))?;
-    if wanted.read_only { make_read_only(&target) } else { Ok(()) }
+    mount(
+        Some(&wanted.source),
+        &target,
+        NOTHING,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        NOTHING,
+    )
+    .step(|| format!("mount {} on {}", wanted.source.display(), wanted.target.display()))?;
+    if wanted.read_only {
+        make_read_only(&target)
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses writes on a mount; keeps its other flags, which a user namespace may not drop.
 fn make_read_only(target: &Path) -> Result<(), SandboxError> {
     let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    let present = statvfs(target).step(|| format!("read the mount flags of {}", target.display()))?.flags();
+    let present = statvfs(target)
+        .step(|| format!("read the mount flags of {}", target.display()))?
+        .flags();
     for (have, keep) in [
         (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
@@ -147,6 +212,14 @@ pub(super) fn mount_proc(root: &Path) -> Result<(), SandboxError> {
     let target = root.join("proc");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &target, Some("proc"), flags, NOTHING)
-        .or_else(|_| mount(Some("/proc"), &target, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING))
+        .or_else(|_| {
+            mount(
+                Some("/proc"),
+                &target,
+                NOTHING,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                NOTHING,
+            )
+        })
         .step(|| "mount /proc".to_owned())
 }

@@ -61,9 +61,18 @@ mod tests {
         std::fs::create_dir_all(root.path().join("usr/bin")).unwrap();
         symlink("/usr/bin", root.path().join("bin")).unwrap();
         symlink("../../../../run", root.path().join("usr/run")).unwrap();
-        assert_eq!(resolve(root.path(), Path::new("/bin/sh")), Some(root.path().join("usr/bin/sh")));
-        assert_eq!(resolve(root.path(), Path::new("/usr/run/x")), Some(root.path().join("run/x")));
-        assert_eq!(resolve(root.path(), Path::new("/../../etc")), Some(root.path().join("etc")));
+        assert_eq!(
+            resolve(root.path(), Path::new("/bin/sh")),
+            Some(root.path().join("usr/bin/sh"))
+        );
+        assert_eq!(
+            resolve(root.path(), Path::new("/usr/run/x")),
+            Some(root.path().join("run/x"))
+        );
+        assert_eq!(
+            resolve(root.path(), Path::new("/../../etc")),
+            Some(root.path().join("etc"))
+        );
     }
 
     #[test]

@@ -41,7 +41,10 @@ pub(super) fn stage1() -> ExitCode {
 
 fn ended(status: ExitStatus) -> Report {
     let signal = status.signal();
-    Report::Exited { code: status.code().or(signal.map(|number| 128 + number)).unwrap_or(255), signal }
+    Report::Exited {
+        code: status.code().or(signal.map(|number| 128 + number)).unwrap_or(255),
+        signal,
+    }
 }
 
 fn report(report: &Report) -> ExitCode {
@@ -55,8 +58,13 @@ fn report(report: &Report) -> ExitCode {
 
 fn read_spec() -> Result<ContainerSpec, SandboxError> {
     let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).step(|| "read the container's description".to_owned())?;
-    serde_json::from_str(&text).map_err(std::io::Error::from).step(|| "read the container's description".to_owned())
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .step(|| "read the container's description".to_owned())?;
+    serde_json::from_str(&text)
+        .map_err(std::io::Error::from)
+        .step(|| "read the container's description".to_owned())
 }
 
 fn start_container(spec: &ContainerSpec) -> Result<Child, SandboxError> {
@@ -73,7 +81,8 @@ fn start_container(spec: &ContainerSpec) -> Result<Child, SandboxError> {
         .step(|| "start the container's first process".to_owned())?;
     if let Some(mut input) = child.stdin.take() {
         let text = serde_json::to_vec(spec).map_err(std::io::Error::from);
-        text.and_then(|text| input.write_all(&text)).step(|| "hand over the container's description".to_owned())?;
+        text.and_then(|text| input.write_all(&text))
+            .step(|| "hand over the container's description".to_owned())?;
     }
     Ok(child)
 }
@@ -91,12 +100,18 @@ pub(super) fn stage2() -> ExitCode {
 
 fn become_program(spec: &ContainerSpec) -> Result<(), SandboxError> {
     let root = spec.scratch.join("root");
-    let log = OpenOptions::new().create(true).append(true).open(&spec.log)
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&spec.log)
         .step(|| format!("open the log {}", spec.log.display()))?;
     let credentials = credentials::mapped(&spec.credentials);
     root_file_system::mount_proc(&root)?;
     enter(&root)?;
-    let nothing = OpenOptions::new().read(true).open("/dev/null").step(|| "open /dev/null".to_owned())?;
+    let nothing = OpenOptions::new()
+        .read(true)
+        .open("/dev/null")
+        .step(|| "open /dev/null".to_owned())?;
     std::env::set_current_dir(&spec.working_directory)
         .step(|| format!("enter the working directory {}", spec.working_directory.display()))?;
     dup2_stdin(nothing).step(|| "close stdin".to_owned())?;
@@ -106,7 +121,10 @@ fn become_program(spec: &ContainerSpec) -> Result<(), SandboxError> {
     credentials::become_user(&credentials)?;
     // Changing the user clears this, so it comes last: the container ends with its first process's parent.
     set_pdeathsig(Signal::SIGKILL).step(|| "bind the container to its parent".to_owned())?;
-    let (name, arguments) = spec.argv.split_first().map_or(("", [].as_slice()), |(name, rest)| (name.as_str(), rest));
+    let (name, arguments) = spec
+        .argv
+        .split_first()
+        .map_or(("", [].as_slice()), |(name, rest)| (name.as_str(), rest));
     let error = Command::new(&spec.program)
         .arg0(name)
         .args(arguments)
