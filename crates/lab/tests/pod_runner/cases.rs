@@ -297,7 +297,11 @@ pub(crate) async fn the_sandbox_is_what_the_pod_asks_for(bed: Bed) {
     // A user namespace made without privileges has one user, and every container is that one.
     let users = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     let has_one_user = users.split_whitespace().nth(2) == Some("1");
-    let ids = if has_one_user { ["0", "0", "0"] } else { ["1000", "2000", "2000 3000"] };
+    let ids = if has_one_user {
+        ["0", "0", "0"]
+    } else {
+        ["1000", "2000", "2000 3000"]
+    };
     assert_eq!((&lines[..3], &lines[3..5]), (&ids[..], &[name, "1"][..]), "{log}");
     assert_eq!(lines[5..8], ["/work/here", "read-only", "ok"], "{log}");
     assert!(lines[8].parse::<u32>().unwrap() <= 4, "only its own processes: {log}");
