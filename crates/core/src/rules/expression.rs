@@ -1,0 +1,155 @@
+//! CEL expressions of rules: compiled once, and refused if they could look at anything that has no schema. Pure.
+
+use std::collections::BTreeSet;
+
+use kube_cel::cel::Program;
+use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, operators};
+
+use super::facts::{Facts, SpecFacts, schema};
+use super::functions::{FUNCTIONS, HOP_FIELDS, RELEASE_FIELDS, RELEASES};
+use super::schema::{FieldSpec, ItemKind};
+
+/// A compiled expression and the fields that it reads.
+#[derive(Debug)]
+pub(super) struct Expression {
+    pub(super) program: Program,
+    /// Fields of the item.
+    pub(super) it: Vec<FieldSpec>,
+    /// Fields of the request.
+    pub(super) spec: Vec<FieldSpec>,
+}
+
+impl Expression {
+    /// Compiles `source` for items of `kind`.
+    pub(super) fn compile(source: &str, kind: ItemKind) -> Result<Self, String> {
+        let program = Program::compile(source).map_err(|error| format!("`{source}` is no CEL expression: {error}"))?;
+        let mut reads = Reads {
+            kind,
+            it: BTreeSet::new(),
+            spec: BTreeSet::new(),
+        };
+        reads
+            .walk(program.expression(), &mut Vec::new())
+            .map_err(|reason| format!("`{source}`: {reason}"))?;
+        let chosen = |all: Vec<FieldSpec>, names: &BTreeSet<String>| {
+            all.into_iter().filter(|field| names.contains(&field.name)).collect()
+        };
+        Ok(Self {
+            it: chosen(schema(kind), &reads.it),
+            spec: chosen(SpecFacts::schema(), &reads.spec),
+            program,
+        })
+    }
+}
+
+/// Names of the variables; a macro variable must not hide one of them.
+const VARIABLES: [&str; 4] = ["it", "spec", "hop", "release"];
+
+/// Operators that turn a missing value into one, or that reach where the schema does not.
+const REFUSED_OPERATORS: [&str; 2] = [operators::OPT_INDEX, operators::OPT_SELECT];
+
+struct Reads {
+    kind: ItemKind,
+    it: BTreeSet<String>,
+    spec: BTreeSet<String>,
+}
+
+impl Reads {
+    fn walk(&mut self, node: &IdedExpr, locals: &mut Vec<String>) -> Result<(), String> {
+        match &node.expr {
+            Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) if locals.contains(name) => Ok(()),
+            Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => {
+                Err(format!("`{name}` may only be used with a field"))
+            }
+            Expr::Ident(name) => Err(format!("unknown name `{name}`")),
+            Expr::Select(select) if select.test => {
+                Err("has() is refused: an unset field is null, a missing one was not read".to_owned())
+            }
+            Expr::Select(select) => self.field(&select.operand, &select.field),
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.walk(element, locals)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(pair) => self
+                    .walk(&pair.key, locals)
+                    .and_then(|()| self.walk(&pair.value, locals)),
+                EntryExpr::StructField(_) => Err("structures are not supported".to_owned()),
+            }),
+            Expr::Call(call) => {
+                self.function(&call.func_name, call.target.as_deref(), locals)?;
+                call.args.iter().try_for_each(|argument| self.walk(argument, locals))
+            }
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension, locals),
+            Expr::Struct(_) | Expr::Unspecified => Err("structures are not supported".to_owned()),
+        }
+    }
+
+    fn function(&mut self, name: &str, target: Option<&IdedExpr>, locals: &mut Vec<String>) -> Result<(), String> {
+        if REFUSED_OPERATORS.contains(&name) {
+            return Err("optional access is refused: every field of the schema is there".to_owned());
+        }
+        if name == "accepts" {
+            return match target {
+                Some(release) if release_side(release).is_some() => Ok(()),
+                _ => Err("accepts() belongs to release.from or release.to".to_owned()),
+            };
+        }
+        // Operators have names like `_&&_`; whatever else is a name must be a function that exists.
+        if name.starts_with(|letter: char| letter.is_ascii_alphabetic()) && !FUNCTIONS.contains(&name) {
+            return Err(format!("unknown function `{name}`"));
+        }
+        target.map_or(Ok(()), |target| self.walk(target, locals))
+    }
+
+    fn field(&mut self, operand: &IdedExpr, field: &str) -> Result<(), String> {
+        let exists = |table: &[FieldSpec]| table.iter().any(|candidate| candidate.name == field);
+        match &operand.expr {
+            Expr::Ident(name) if name == "it" && exists(&schema(self.kind)) => self.it.extend([field.to_owned()]),
+            Expr::Ident(name) if name == "it" => {
+                return Err(format!("`it.{field}` is not in the schema of {}", self.kind));
+            }
+            Expr::Ident(name) if name == "spec" && exists(&SpecFacts::schema()) => self.spec.extend([field.to_owned()]),
+            Expr::Ident(name) if name == "hop" && HOP_FIELDS.contains(&field) => {}
+            Expr::Ident(name) if VARIABLES.contains(&name.as_str()) => {
+                return Err(format!("`{name}.{field}` does not exist"));
+            }
+            _ => match release_side(operand) {
+                Some(_) if RELEASE_FIELDS.contains(&field) => {}
+                Some(side) => return Err(format!("`release.{side}.{field}` does not exist")),
+                None => return Err(format!("`.{field}` of something that has no fields")),
+            },
+        }
+        Ok(())
+    }
+
+    fn comprehension(&mut self, comprehension: &ComprehensionExpr, locals: &mut Vec<String>) -> Result<(), String> {
+        self.walk(&comprehension.iter_range, locals)?;
+        self.walk(&comprehension.accu_init, locals)?;
+        let before = locals.len();
+        let names = [
+            Some(&comprehension.iter_var),
+            comprehension.iter_var2.as_ref(),
+            Some(&comprehension.accu_var),
+        ];
+        for name in names.into_iter().flatten() {
+            if VARIABLES.contains(&name.as_str()) {
+                return Err(format!("a macro variable must not be called `{name}`"));
+            }
+            locals.push(name.clone());
+        }
+        let parts = [
+            &comprehension.loop_cond,
+            &comprehension.loop_step,
+            &comprehension.result,
+        ];
+        let outcome = parts.into_iter().try_for_each(|part| self.walk(part, locals));
+        locals.truncate(before);
+        outcome
+    }
+}
+
+/// `from` or `to` if the node is `release.from` or `release.to`.
+fn release_side(node: &IdedExpr) -> Option<&str> {
+    let Expr::Select(select) = &node.expr else { return None };
+    let of_release = matches!(&select.operand.expr, Expr::Ident(name) if name == "release");
+    (of_release && !select.test && RELEASES.contains(&select.field.as_str())).then_some(select.field.as_str())
+}

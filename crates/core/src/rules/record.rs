@@ -1,0 +1,103 @@
+//! Form of one rule in `catalogue/rules/*.yaml`. Pure.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::version::KkpVersion;
+
+/// How bad a finding is; the order is worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Severity {
+    /// Nothing goes on until it is solved or accepted.
+    Blocker,
+    /// Shown; does not stop anything.
+    Warning,
+    /// For information.
+    Info,
+}
+
+/// When a rule is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Stage {
+    /// Before the administrator's own preparation is asked for.
+    Prepare,
+    /// Before the backup, and again before each step that cannot be undone.
+    Preflight,
+    /// Around the backup.
+    Backup,
+    /// While the platform is being moved.
+    Deploy,
+    /// After it, for the soak time.
+    Verify,
+    /// When all is done: what should be done next.
+    Post,
+}
+
+/// What a rule's own test expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
+pub enum Expectation {
+    /// The rule finds something.
+    Fail,
+    /// The rule finds nothing.
+    Pass,
+    /// The rule does not concern the item.
+    NotApplicable,
+    /// The rule cannot be decided.
+    Unknown,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RuleRecord {
+    pub(super) id: String,
+    pub(super) hop: String,
+    pub(super) stage: Stage,
+    pub(super) severity: Severity,
+    pub(super) acceptable: bool,
+    pub(super) title: String,
+    pub(super) each: String,
+    pub(super) when: String,
+    pub(super) fail: String,
+    pub(super) message: String,
+    pub(super) remedy: String,
+    pub(super) docs: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) tests: Vec<TestRecord>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TestRecord {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) it: Map<String, Value>,
+    #[serde(default)]
+    pub(super) spec: Map<String, Value>,
+    #[serde(default)]
+    pub(super) hop: TestHop,
+    pub(super) expect: Expectation,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct TestHop {
+    pub(super) from: KkpVersion,
+    pub(super) to: KkpVersion,
+    pub(super) started: bool,
+}
+
+impl Default for TestHop {
+    fn default() -> Self {
+        Self {
+            from: KkpVersion::new(2, 30, 6),
+            to: KkpVersion::new(2, 31, 0),
+            started: false,
+        }
+    }
+}
