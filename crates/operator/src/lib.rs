@@ -1,1 +1,18 @@
-//! The operator's shell: observe, execute, record, watches, lease, servers.
+//! The operator's shell: observe → decide (in the core) → record the intent → execute → observe again.
+
+pub mod arguments;
+pub mod call;
+pub mod context;
+pub mod execute;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod observe;
+pub mod operator;
+pub mod permissions;
+pub mod prepare;
+pub mod reconcile;
+pub mod record;
+pub mod seeds;
+pub mod telemetry;
+pub mod watches;

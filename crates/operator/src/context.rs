@@ -1,0 +1,64 @@
+//! What every part of the operator shares. Built once, at start.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kkp_upgrade_core::rules::Catalogue;
+use kkp_upgrade_core::timing::Timing;
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+use crate::metrics::Metrics;
+use crate::seeds::SeedConnections;
+
+/// Field manager of every write.
+pub const FIELD_MANAGER: &str = "kkp-upgrade-operator";
+/// Finalizer on a KKPUpgrade from before its first effect until everything that can be put back is put back.
+pub const FINALIZER: &str = "upgrade.k8c.io/put-back";
+/// Annotation on the `KubermaticConfiguration`: our note about the limit.
+pub const THROTTLE_ANNOTATION: &str = "upgrade.k8c.io/throttle";
+/// Label on everything we create: UID of the KKPUpgrade.
+pub const UPGRADE_LABEL: &str = "upgrade.k8c.io/upgrade-uid";
+/// Annotation on a Job: digest of its intent.
+pub const INTENT_ANNOTATION: &str = "upgrade.k8c.io/intent";
+/// Annotation on a fence: `pod` or `operator`, whoever took it.
+pub const FENCE_OWNER_ANNOTATION: &str = "upgrade.k8c.io/fence-owner";
+/// The platform's lease: one upgrade at a time.
+pub const ACTIVE_LEASE: &str = "kkp-upgrade-active";
+/// Longest that one API call may take: kube has no read time-out of its own.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What every part of the operator shares.
+pub struct Context {
+    /// Client of the master.
+    pub client: Client,
+    /// Namespace of the operator, which is KKP's.
+    pub namespace: String,
+    /// UID of this Pod: identity of the process in leases and intents.
+    pub pod_uid: String,
+    /// Name of this Pod.
+    pub pod_name: String,
+    /// Image of this operator, for the Jobs that run it.
+    pub image: String,
+    /// Claim for backups where the KKPUpgrade names none.
+    pub default_backup_claim: Option<String>,
+    /// Rules and releases.
+    pub catalogue: &'static Catalogue,
+    /// Durations.
+    pub timing: Timing,
+    /// Clients of the seeds.
+    pub seeds: SeedConnections,
+    /// Events; one recorder, whose aggregation lives in it.
+    pub recorder: Recorder,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Numbers the effects of this process.
+    pub effects: AtomicU64,
+}
+
+impl Context {
+    /// A holder that no other process and no earlier effect has.
+    pub fn next_holder(&self) -> String {
+        format!("{}.{}", self.pod_uid, self.effects.fetch_add(1, Ordering::Relaxed))
+    }
+}
