@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -159,33 +159,44 @@ pub async fn discover(source: &Source, scope: &Scope) -> Result<(Vec<Resource>, 
     let mut omissions = Scope::omissions();
     let groups: APIGroupList = typed(source, "/apis", "the API groups").await?;
     for group in groups.groups.iter().filter(|group| scope.owns_group(&group.name)) {
-        let preferred = group.preferred_version.iter().map(|version| version.version.as_str());
-        let mut versions: Vec<&str> = preferred.collect();
-        versions.extend(group.versions.iter().map(|version| version.version.as_str()));
-        versions.dedup();
-        let mut found: BTreeMap<String, Resource> = BTreeMap::new();
-        for version in versions {
-            let path = format!("/apis/{}/{version}", group.name);
-            let list: APIResourceList = typed(source, &path, &format!("the resources of {}", group.name)).await?;
-            for offer in list.resources.iter().filter(|offer| !offer.name.contains('/')) {
-                if found.contains_key(&offer.name) {
-                    continue;
-                }
-                let resource = Resource::new(&group.name, version, &offer.name, &offer.kind, offer.namespaced);
-                if offer.verbs.iter().any(|verb| verb == "list") {
-                    found.insert(offer.name.clone(), resource);
-                } else {
-                    omissions.push(Omission {
-                        what: format!("{} ({version})", resource.label()),
-                        reason: "the API server cannot list it".to_owned(),
-                    });
-                }
-            }
-        }
-        resources.extend(found.into_values());
+        let (found, left_out) = resources_of(source, group).await?;
+        resources.extend(found);
+        omissions.extend(left_out);
     }
     resources.sort();
     Ok((resources, omissions))
+}
+
+/// Every kind of a group once: at the preferred version, or at the first other one that has it.
+async fn resources_of(source: &Source, group: &APIGroup) -> Result<(Vec<Resource>, Vec<Omission>), BackupError> {
+    let mut found: BTreeMap<String, (Resource, bool)> = BTreeMap::new();
+    for version in group.preferred_version.iter().chain(&group.versions) {
+        let path = format!("/apis/{}/{}", group.name, version.version);
+        let list: APIResourceList = typed(source, &path, &format!("the resources of {}", group.name)).await?;
+        for offer in list.resources.iter().filter(|offer| !offer.name.contains('/')) {
+            let listable = offer.verbs.iter().any(|verb| verb == "list");
+            if found.get(&offer.name).is_some_and(|(_, known)| *known || !listable) {
+                continue;
+            }
+            let resource = Resource::new(
+                &group.name,
+                &version.version,
+                &offer.name,
+                &offer.kind,
+                offer.namespaced,
+            );
+            found.insert(offer.name.clone(), (resource, listable));
+        }
+    }
+    let (listable, others): (Vec<_>, Vec<_>) = found.into_values().partition(|(_, listable)| *listable);
+    let omissions = others.into_iter().map(|(resource, _)| Omission {
+        what: format!("{} ({})", resource.label(), resource.version),
+        reason: "the API server cannot list it".to_owned(),
+    });
+    Ok((
+        listable.into_iter().map(|(resource, _)| resource).collect(),
+        omissions.collect(),
+    ))
 }
 
 async fn typed<T: DeserializeOwned>(source: &Source, path: &str, label: &str) -> Result<T, BackupError> {

@@ -256,12 +256,11 @@ impl Run {
     async fn check_again(&self, folder: &AttemptFolder) -> Result<BackupResult, BackupError> {
         let written = read_back(folder, None).await?;
         self.same_cluster(folder, &written)?;
-        let comparison = match read_receipt(folder, &written.manifest_digest) {
-            Some(receipt) => receipt.comparison,
-            None => {
-                compare_at_revision(&self.source, &written.manifest).await?;
-                LiveComparison::SameRevision
-            }
+        let comparison = if let Some(receipt) = read_receipt(folder, &written.manifest_digest) {
+            receipt.comparison
+        } else {
+            compare_at_revision(&self.source, &written.manifest).await?;
+            LiveComparison::SameRevision
         };
         self.conclude(folder, written, comparison)
     }

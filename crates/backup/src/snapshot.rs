@@ -72,13 +72,13 @@ pub async fn write_snapshot(
     drop(sender);
     let written = writer.await.map_err(|error| BackupError::Worker(error.to_string()))?;
     // When the writer failed first, the reader only noticed that nobody listens any more.
+    let stopped = || BackupError::Worker("the writer of the archive stopped".to_owned());
     let (archive, kinds) = match (read, written) {
-        (Err(Interrupted::Api(error)), _) => return Err(error),
-        (Err(Interrupted::WriterGone), Ok(_)) => return Err(BackupError::Worker("the writer stopped".to_owned())),
-        (_, Err(error)) => return Err(error),
+        (Err(Interrupted::Api(error)), _) | (_, Err(error)) => return Err(error),
+        (Err(Interrupted::WriterGone), Ok(_)) => return Err(stopped()),
         (Ok(more), Ok(done)) => {
             omitted.extend(more);
-            done.ok_or_else(|| BackupError::Worker("the writer stopped".to_owned()))?
+            done.ok_or_else(stopped)?
         }
     };
     let manifest = assemble(request, revision, archive, kinds, omitted);

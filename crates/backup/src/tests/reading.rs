@@ -5,6 +5,8 @@ use serde_json::json;
 use super::fake_api::{CLUSTERS, CRDS, FakeApi, cluster, crd, failure};
 use crate::{BackupError, compare_at_revision, read_back};
 
+type Forgery = fn(&mut Vec<serde_json::Value>);
+
 fn volume() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
@@ -212,7 +214,6 @@ async fn the_same_platform_gives_the_same_archive() {
 async fn a_difference_at_the_same_revision_is_found() {
     let (api, volume) = (FakeApi::platform(), volume());
     let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
-    type Forgery = fn(&mut Vec<serde_json::Value>);
     let forgeries: [(Forgery, &str); 3] = [
         (
             |clusters| clusters[3]["spec"]["note"] = "forged".into(),
