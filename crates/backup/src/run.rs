@@ -197,7 +197,11 @@ impl Run {
             },
             Err(error) => return Err(error),
         };
-        self.conclude(&folder, written, comparison)
+        match comparison {
+            LiveComparison::SameRevision => self.conclude(&folder, written, comparison),
+            // Too late to prove it: told, but no receipt that would let a later run take it as proven.
+            LiveComparison::Unchanged(_) => Ok(self.result(&folder, written, comparison)),
+        }
     }
 
     async fn attempt(&self, started: Timestamp, last: bool) -> Result<BackupResult, BackupError> {
@@ -276,35 +280,37 @@ impl Run {
         })
     }
 
+    /// Leaves the receipt and gives the result.
     fn conclude(
         &self,
         folder: &AttemptFolder,
         written: Written,
         comparison: LiveComparison,
     ) -> Result<BackupResult, BackupError> {
-        let Written {
-            manifest,
-            manifest_digest,
-        } = written;
-        let verified_time = (self.clock)();
+        let result = self.result(folder, written, comparison);
         let receipt = Verified {
-            manifest_digest: manifest_digest.clone(),
-            objects: manifest.objects,
-            bytes: manifest.archive.bytes,
-            verified_time,
-            comparison: comparison.clone(),
+            manifest_digest: result.manifest_digest.clone(),
+            objects: result.objects,
+            bytes: result.bytes,
+            verified_time: result.verified_time,
+            comparison: result.comparison.clone(),
         };
         write_receipt(folder, &receipt)?;
-        Ok(BackupResult {
+        Ok(result)
+    }
+
+    fn result(&self, folder: &AttemptFolder, written: Written, comparison: LiveComparison) -> BackupResult {
+        let Written { manifest, manifest_digest } = written;
+        BackupResult {
             manifest_digest,
             archive_digest: manifest.archive.digest,
             objects: manifest.objects,
             bytes: manifest.archive.bytes,
             revision: manifest.revision,
-            verified_time,
+            verified_time: (self.clock)(),
             path: folder.relative().to_owned(),
             comparison,
-        })
+        }
     }
 
     fn place(&self) -> Arguments<'_> {

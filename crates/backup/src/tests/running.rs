@@ -62,6 +62,8 @@ async fn a_complete_but_unverified_backup_is_compared_before_it_counts() {
         state.write(CLUSTERS, |_| {});
         state.compacted = state.revision;
     });
+    let late = api.run(volume.path()).verify_newest().await.unwrap();
+    assert!(matches!(late.comparison, LiveComparison::Unchanged(_)));
     let result = api.run(volume.path()).back_up().await.unwrap();
     assert_eq!(
         result.path, "run-1/master_2",
