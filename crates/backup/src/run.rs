@@ -300,7 +300,10 @@ impl Run {
     }
 
     fn result(&self, folder: &AttemptFolder, written: Written, comparison: LiveComparison) -> BackupResult {
-        let Written { manifest, manifest_digest } = written;
+        let Written {
+            manifest,
+            manifest_digest,
+        } = written;
         BackupResult {
             manifest_digest,
             archive_digest: manifest.archive.digest,
