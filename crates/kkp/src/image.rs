@@ -30,7 +30,10 @@ impl ImageReference {
     /// # Errors
     /// When a part is empty or has characters that the grammar does not allow there.
     pub fn parse(reference: &str) -> Result<Self, InvalidImage> {
-        let invalid = |problem| InvalidImage { reference: reference.to_owned(), problem };
+        let invalid = |problem| InvalidImage {
+            reference: reference.to_owned(),
+            problem,
+        };
         let (name, digest) = match reference.split_once('@') {
             Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),
             Some(_) => return Err(invalid("has a malformed digest")),
@@ -51,7 +54,11 @@ impl ImageReference {
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
             return Err(invalid("has a malformed tag"));
         }
-        Ok(Self { repository: repository.to_owned(), tag, digest })
+        Ok(Self {
+            repository: repository.to_owned(),
+            tag,
+            digest,
+        })
     }
 
     /// The last segment of the repository, e.g. `kubermatic-ee`.
@@ -63,7 +70,11 @@ impl ImageReference {
     /// The same repository with another tag and no digest.
     #[must_use]
     pub fn with_tag(&self, tag: &str) -> Self {
-        Self { repository: self.repository.clone(), tag: Some(tag.to_owned()), digest: None }
+        Self {
+            repository: self.repository.clone(),
+            tag: Some(tag.to_owned()),
+            digest: None,
+        }
     }
 }
 
@@ -84,13 +95,17 @@ fn is_tag(tag: &str) -> bool {
     let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
     tag.len() <= 128
         && tag.starts_with(word)
-        && tag.chars().all(|character| word(character) || matches!(character, '.' | '-'))
+        && tag
+            .chars()
+            .all(|character| word(character) || matches!(character, '.' | '-'))
 }
 
 fn is_digest(digest: &str) -> bool {
     digest.split_once(':').is_some_and(|(algorithm, hex)| {
         !algorithm.is_empty()
-            && algorithm.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '+' | '.' | '-' | '_'))
+            && algorithm
+                .chars()
+                .all(|character| character.is_ascii_alphanumeric() || matches!(character, '+' | '.' | '-' | '_'))
             && hex.len() >= 32
             && hex.chars().all(|character| character.is_ascii_hexdigit())
     })
@@ -101,7 +116,11 @@ fn is_repository(repository: &str) -> bool {
     let first = segments.next().unwrap_or_default();
     // Only a registry, that is a first segment with something after it, may be upper case or have a port.
     let registry = segments.peek().is_some();
-    let first_is_valid = if registry { is_registry(first) } else { is_path_segment(first) };
+    let first_is_valid = if registry {
+        is_registry(first)
+    } else {
+        is_path_segment(first)
+    };
     first_is_valid && segments.all(is_path_segment)
 }
 
@@ -113,7 +132,8 @@ fn is_registry(registry: &str) -> bool {
     };
     let ipv6 = host.starts_with('[') && host.ends_with(']');
     let host_is_valid = if ipv6 {
-        host.chars().all(|character| character.is_ascii_hexdigit() || matches!(character, '[' | ']' | ':'))
+        host.chars()
+            .all(|character| character.is_ascii_hexdigit() || matches!(character, '[' | ']' | ':'))
     } else {
         !host.is_empty() && host.chars().all(allowed)
     };
@@ -124,7 +144,9 @@ fn is_path_segment(segment: &str) -> bool {
     let word = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
     segment.starts_with(word)
         && segment.ends_with(word)
-        && segment.chars().all(|character| word(character) || matches!(character, '.' | '-' | '_'))
+        && segment
+            .chars()
+            .all(|character| word(character) || matches!(character, '.' | '-' | '_'))
 }
 
 #[cfg(test)]
@@ -137,15 +159,40 @@ mod tests {
         let with_digest = format!("kubermatic:v2.31.0@{digest}");
         let only_digest = format!("quay.io/kubermatic/kubermatic@{digest}");
         for (text, repository, tag, expected_digest) in [
-            ("quay.io/kubermatic/kubermatic:v2.31.0", "quay.io/kubermatic/kubermatic", Some("v2.31.0"), None),
+            (
+                "quay.io/kubermatic/kubermatic:v2.31.0",
+                "quay.io/kubermatic/kubermatic",
+                Some("v2.31.0"),
+                None,
+            ),
             ("localhost:5000/kubermatic", "localhost:5000/kubermatic", None, None),
-            ("localhost:5000/kubermatic:v2.31.0", "localhost:5000/kubermatic", Some("v2.31.0"), None),
-            ("Registry.example.test/a/b-c:1_2.3", "Registry.example.test/a/b-c", Some("1_2.3"), None),
+            (
+                "localhost:5000/kubermatic:v2.31.0",
+                "localhost:5000/kubermatic",
+                Some("v2.31.0"),
+                None,
+            ),
+            (
+                "Registry.example.test/a/b-c:1_2.3",
+                "Registry.example.test/a/b-c",
+                Some("1_2.3"),
+                None,
+            ),
             ("[::1]:5000/a:v1", "[::1]:5000/a", Some("v1"), None),
             ("[fd00::1]/a:v1", "[fd00::1]/a", Some("v1"), None),
             ("kubermatic", "kubermatic", None, None),
-            (with_digest.as_str(), "kubermatic", Some("v2.31.0"), Some(digest.as_str())),
-            (only_digest.as_str(), "quay.io/kubermatic/kubermatic", None, Some(digest.as_str())),
+            (
+                with_digest.as_str(),
+                "kubermatic",
+                Some("v2.31.0"),
+                Some(digest.as_str()),
+            ),
+            (
+                only_digest.as_str(),
+                "quay.io/kubermatic/kubermatic",
+                None,
+                Some(digest.as_str()),
+            ),
         ] {
             let parsed = ImageReference::parse(text).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(parsed.repository, repository, "{text}");
@@ -159,8 +206,23 @@ mod tests {
     fn what_is_no_reference_is_refused() {
         let long_tag = format!("a:{}", "x".repeat(129));
         for text in [
-            "", ":v1", "a:", "a/:v1", "/a", "a//b", "a:v1:v2", "Upper:v1", "a b:v1", "a:v1@", "a@sha256:xyz", "a@sha256",
-            "host:99999/a", "a/b\n:v1", "-a:v1", "a:-v1", long_tag.as_str(),
+            "",
+            ":v1",
+            "a:",
+            "a/:v1",
+            "/a",
+            "a//b",
+            "a:v1:v2",
+            "Upper:v1",
+            "a b:v1",
+            "a:v1@",
+            "a@sha256:xyz",
+            "a@sha256",
+            "host:99999/a",
+            "a/b\n:v1",
+            "-a:v1",
+            "a:-v1",
+            long_tag.as_str(),
         ] {
             assert!(ImageReference::parse(text).is_err(), "{text:?}");
         }
@@ -170,7 +232,10 @@ mod tests {
     fn another_tag_drops_the_digest() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let image = ImageReference::parse(&format!("quay.io/kubermatic/kubermatic-ee:v2.30.6@{digest}")).unwrap();
-        assert_eq!(image.with_tag("v2.31.0").to_string(), "quay.io/kubermatic/kubermatic-ee:v2.31.0");
+        assert_eq!(
+            image.with_tag("v2.31.0").to_string(),
+            "quay.io/kubermatic/kubermatic-ee:v2.31.0"
+        );
         assert_eq!(image.name(), "kubermatic-ee");
     }
 

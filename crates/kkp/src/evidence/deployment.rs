@@ -29,7 +29,12 @@ pub(super) struct Expectation<'a> {
 impl<'a> Expectation<'a> {
     /// The usual case: every container at the tag, at least one Pod.
     pub(super) const fn controller(name: &'static str, tag: &'a str) -> Self {
-        Self { name, tag, tagged: Tagged::Containers, must_run: true }
+        Self {
+            name,
+            tag,
+            tagged: Tagged::Containers,
+            must_run: true,
+        }
     }
 
     pub(super) fn judge(&self, deployment: &Deployment) -> Result<(), String> {
@@ -46,7 +51,9 @@ impl<'a> Expectation<'a> {
 
     fn judge_images(&self, deployment: &Deployment) -> Result<(), String> {
         let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let Some(pod) = pod else { return Err("no Pod template".to_owned()) };
+        let Some(pod) = pod else {
+            return Err("no Pod template".to_owned());
+        };
         let mut judged = 0_usize;
         if matches!(self.tagged, Tagged::AllExcept(_)) {
             for container in pod.init_containers.iter().flatten() {
@@ -59,17 +66,26 @@ impl<'a> Expectation<'a> {
                 judged += 1;
             }
         }
-        if judged == 0 { Err("no container to judge".to_owned()) } else { Ok(()) }
+        if judged == 0 {
+            Err("no container to judge".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     fn judge_image(&self, container: &Container) -> Result<(), String> {
         let name = &container.name;
-        let Some(image) = &container.image else { return Err(format!("container {name} has no image")) };
+        let Some(image) = &container.image else {
+            return Err(format!("container {name} has no image"));
+        };
         let image = ImageReference::parse(image).map_err(|error| format!("container {name}: {error}"))?;
         match &image.tag {
             Some(tag) if version::same(tag, self.tag) => Ok(()),
             Some(tag) => Err(format!("container {name} at {tag}, wanted {}", self.tag)),
-            None => Err(format!("container {name} has an image without a tag, wanted {}", self.tag)),
+            None => Err(format!(
+                "container {name} has an image without a tag, wanted {}",
+                self.tag
+            )),
         }
     }
 }
@@ -92,7 +108,8 @@ pub fn rolled_out(deployment: &Deployment) -> Result<(), String> {
         (Some(generation), Some(observed)) if observed >= generation => {}
         _ => return Err("newest generation not observed yet".to_owned()),
     }
-    let count = |read: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| status.and_then(read).unwrap_or(0);
+    let count =
+        |read: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| status.and_then(read).unwrap_or(0);
     let wanted = wanted_replicas(deployment);
     let updated = count(|status| status.updated_replicas);
     for (word, replicas) in [

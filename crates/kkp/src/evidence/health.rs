@@ -51,7 +51,10 @@ pub fn cluster_health(cluster: &Cluster) -> ClusterHealth {
     ] {
         let unused = name == "machineController" && is_empty(state) && may_lack_machine_controller(cluster);
         if state.text() != "HealthStatusUp" && !unused {
-            unhealthy.push(UnhealthyPart { name, status: state.text().to_owned() });
+            unhealthy.push(UnhealthyPart {
+                name,
+                status: state.text().to_owned(),
+            });
         }
     }
     ClusterHealth { unhealthy }
@@ -65,7 +68,9 @@ fn is_empty(state: &Field<String>) -> bool {
 fn may_lack_machine_controller(cluster: &Cluster) -> bool {
     let [cluster_controller, ..] = REQUIRED_CONDITIONS;
     let condition = cluster.status.conditions.entry(cluster_controller);
-    let written_by = condition.get().and_then(|condition| version::major_minor(condition.kubermatic_version.text()));
+    let written_by = condition
+        .get()
+        .and_then(|condition| version::major_minor(condition.kubermatic_version.text()));
     written_by.is_none_or(|minor| minor >= MACHINE_CONTROLLER_OPTIONAL)
 }
 
@@ -74,8 +79,12 @@ fn may_lack_machine_controller(cluster: &Cluster) -> bool {
 pub fn stuck_clusters<'a>(clusters: impl IntoIterator<Item = &'a Cluster>) -> Vec<&'a str> {
     let up_to_date = |cluster: &Cluster| {
         let condition = cluster.status.conditions.entry("SeedResourcesUpToDate");
-        condition.get().is_some_and(|condition| condition.status.text() == "True")
+        condition
+            .get()
+            .is_some_and(|condition| condition.status.text() == "True")
     };
     let stuck = clusters.into_iter().filter(|cluster| !up_to_date(cluster));
-    stuck.map(|cluster| cluster.metadata.name.as_deref().unwrap_or_default()).collect()
+    stuck
+        .map(|cluster| cluster.metadata.name.as_deref().unwrap_or_default())
+        .collect()
 }

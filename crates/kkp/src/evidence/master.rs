@@ -34,8 +34,15 @@ pub fn master(target: &str, observation: &MasterObservation<'_>) -> Evidence {
     }
     let mut findings = Findings::default();
     findings.crd(target, &observation.cluster_crd);
-    let controllers = ["kubermatic-operator", "kubermatic-master-controller-manager", "kubermatic-webhook"];
-    findings.deployments(&observation.deployments, &controllers.map(|name| Expectation::controller(name, target)));
+    let controllers = [
+        "kubermatic-operator",
+        "kubermatic-master-controller-manager",
+        "kubermatic-webhook",
+    ];
+    findings.deployments(
+        &observation.deployments,
+        &controllers.map(|name| Expectation::controller(name, target)),
+    );
     match &observation.configuration {
         Observed::Found(configuration) => {
             judge_configuration(&mut findings, target, configuration, &observation.deployments);
@@ -55,7 +62,9 @@ fn judge_configuration(
     match &configuration.status.kubermatic_version {
         Field::Set(reported) if version::same(reported, target) => {}
         Field::Set(reported) => {
-            findings.missing(format!("KubermaticConfiguration: status at {reported}, wanted {target}"));
+            findings.missing(format!(
+                "KubermaticConfiguration: status at {reported}, wanted {target}"
+            ));
         }
         Field::Unset => findings.missing("KubermaticConfiguration: status has no version"),
         Field::Unreadable { .. } => findings.unknown("KubermaticConfiguration: status.kubermaticVersion is no text"),
@@ -69,12 +78,18 @@ fn judge_configuration(
         }
     }
     let spec = &configuration.spec;
-    for (name, path, component) in
-        [("kubermatic-api", "spec.api", &spec.api), ("kubermatic-dashboard", "spec.ui", &spec.ui)]
-    {
+    for (name, path, component) in [
+        ("kubermatic-api", "spec.api", &spec.api),
+        ("kubermatic-dashboard", "spec.ui", &spec.ui),
+    ] {
         match component_tag(target, component) {
             Some(tag) => {
-                let expectation = Expectation { name, tag: &tag, tagged: Tagged::Containers, must_run: false };
+                let expectation = Expectation {
+                    name,
+                    tag: &tag,
+                    tagged: Tagged::Containers,
+                    must_run: false,
+                };
                 // What cannot be listed has been noted once already.
                 if let Observed::Found(_) = deployments {
                     findings.deployments(deployments, &[expectation]);

@@ -88,7 +88,10 @@ impl Findings {
     fn crd(&mut self, target: &str, crd: &Observed<&ObjectMeta>) {
         match crd {
             Observed::Found(metadata) => {
-                let stamped = metadata.annotations.as_ref().and_then(|annotations| annotations.get(CRD_VERSION));
+                let stamped = metadata
+                    .annotations
+                    .as_ref()
+                    .and_then(|annotations| annotations.get(CRD_VERSION));
                 match stamped {
                     Some(stamped) if version::same(stamped, target) => {}
                     Some(stamped) => self.missing(format!("CRD {CLUSTER_CRD}: at {stamped}, wanted {target}")),
@@ -116,7 +119,10 @@ impl Findings {
     }
 
     fn deployment(&mut self, found: Option<&Deployment>, expectation: &Expectation) {
-        let verdict = found.map_or_else(|| Err("not found".to_owned()), |deployment| expectation.judge(deployment));
+        let verdict = found.map_or_else(
+            || Err("not found".to_owned()),
+            |deployment| expectation.judge(deployment),
+        );
         if let Err(reason) = verdict {
             self.missing(format!("Deployment {}: {reason}", expectation.name));
         }
@@ -127,17 +133,24 @@ impl Findings {
             return Evidence::Proven;
         }
         if self.missing.is_empty() {
-            return Evidence::Unknown { why: self.unknown.join("; ") };
+            return Evidence::Unknown {
+                why: self.unknown.join("; "),
+            };
         }
-        self.missing.extend(self.unknown.into_iter().map(|reason| format!("could not be read: {reason}")));
+        self.missing.extend(
+            self.unknown
+                .into_iter()
+                .map(|reason| format!("could not be read: {reason}")),
+        );
         Evidence::NotYet { missing: self.missing }
     }
 }
 
 /// The minor of a target, or why it is none.
 fn target_minor(target: &str) -> Result<(u64, u64), Evidence> {
-    version::major_minor(target)
-        .ok_or_else(|| Evidence::Unknown { why: format!("target {target:?} is no version such as v2.31.0") })
+    version::major_minor(target).ok_or_else(|| Evidence::Unknown {
+        why: format!("target {target:?} is no version such as v2.31.0"),
+    })
 }
 
 #[cfg(test)]

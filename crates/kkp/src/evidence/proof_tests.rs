@@ -20,7 +20,11 @@ fn complete() -> [(Judge, Value); 3] {
 fn pointers(value: &Value, prefix: &str, found: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.replace('/', "~1"), value)).collect(),
-        Value::Array(items) => items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (index.to_string(), value))
+            .collect(),
         _ => Vec::new(),
     };
     for (key, child) in children {
@@ -34,7 +38,8 @@ fn pointers(value: &Value, prefix: &str, found: &mut Vec<String>) {
 fn is_evidence(pointer: &str) -> bool {
     let name_of_container = pointer.contains("/containers/") && pointer.ends_with("/name");
     let name_of_owner = ["/cluster/metadata/name", "/controller/metadata/name"].contains(&pointer);
-    let container_only = name_of_container || name_of_owner || pointer.starts_with("/addons/") && pointer.contains("/metadata");
+    let container_only =
+        name_of_container || name_of_owner || pointer.starts_with("/addons/") && pointer.contains("/metadata");
     // Metadata of these objects only holds names and what would speak against them.
     let empty = ["/configuration/metadata", "/seed/metadata", "/cluster/metadata"].contains(&pointer);
     // An Addon less is no Addon less at the target; the list as a whole is evidence.
@@ -52,7 +57,9 @@ fn evidence_pointers(document: &Value) -> Vec<String> {
 }
 
 fn remove(document: &mut Value, pointer: &str) {
-    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    let Some((parent, key)) = pointer.rsplit_once('/') else {
+        return;
+    };
     match document.pointer_mut(parent) {
         Some(Value::Object(map)) => {
             map.remove(&key.replace("~1", "/"));
@@ -110,6 +117,8 @@ proptest! {
             match (replacement, document.pointer_mut(pointer)) {
                 // An empty list of Addons says that there are none, which is an answer.
                 (Some(value), Some(_)) if pointer == "/addons" && value == json!([]) => continue,
+                // A generation below the observed one has been observed too.
+                (Some(value), Some(_)) if pointer.ends_with("/generation") && value.is_i64() => continue,
                 (Some(value), Some(place)) => *place = value,
                 (None, Some(_)) => remove(&mut document, pointer),
                 (_, None) => continue,

@@ -13,8 +13,10 @@ pub(super) const TARGET: &str = "v2.31.0";
 
 /// A rolled-out Deployment with two replicas and these containers, each at its image.
 pub(super) fn deployment(name: &str, containers: &[(&str, &str)]) -> Value {
-    let containers: Vec<Value> =
-        containers.iter().map(|(name, image)| json!({"name": name, "image": image})).collect();
+    let containers: Vec<Value> = containers
+        .iter()
+        .map(|(name, image)| json!({"name": name, "image": image}))
+        .collect();
     json!({
         "metadata": {"name": name, "generation": 4},
         "spec": {"replicas": 2, "template": {"spec": {"containers": containers}}},

@@ -40,7 +40,10 @@ pub fn seed(target: &str, observation: &SeedObservation<'_>) -> Evidence {
     let mut findings = Findings::default();
     findings.crd(target, &observation.cluster_crd);
     let controllers = ["kubermatic-seed-controller-manager", "kubermatic-webhook"];
-    findings.deployments(&observation.deployments, &controllers.map(|name| Expectation::controller(name, target)));
+    findings.deployments(
+        &observation.deployments,
+        &controllers.map(|name| Expectation::controller(name, target)),
+    );
     match &observation.seed {
         Observed::Found(seed) => {
             judge_seed(&mut findings, seed);
@@ -56,7 +59,12 @@ fn judge_seed(findings: &mut Findings, seed: &Seed) {
     if seed.metadata.deletion_timestamp.is_some() {
         findings.missing("Seed: being deleted");
     }
-    if seed.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(SKIP_RECONCILING)) {
+    if seed
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key(SKIP_RECONCILING))
+    {
         findings.missing(format!("Seed: held by annotation {SKIP_RECONCILING}"));
     }
     for kind in ["KubeconfigValid", "ResourcesReconciled"] {
@@ -89,6 +97,9 @@ fn judge_proxy(findings: &mut Findings, target: &str, seed: &Seed, deployments: 
             tagged: Tagged::AllExcept("envoy"),
             must_run: true,
         };
-        findings.deployments(deployments, &[envoy, Expectation::controller("nodeport-proxy-updater", target)]);
+        findings.deployments(
+            deployments,
+            &[envoy, Expectation::controller("nodeport-proxy-updater", target)],
+        );
     }
 }

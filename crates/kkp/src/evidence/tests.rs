@@ -20,12 +20,19 @@ fn after(judge: Judge, mut document: Value, changes: &[(&str, Value)]) -> Eviden
 }
 
 fn expect_missing(evidence: &Evidence, part: &str) {
-    let Evidence::NotYet { missing } = evidence else { panic!("{part}: {evidence:?}") };
-    assert!(missing.iter().any(|reason| reason.contains(part)), "{part}: {missing:?}");
+    let Evidence::NotYet { missing } = evidence else {
+        panic!("{part}: {evidence:?}")
+    };
+    assert!(
+        missing.iter().any(|reason| reason.contains(part)),
+        "{part}: {missing:?}"
+    );
 }
 
 fn expect_unknown(evidence: &Evidence, part: &str) {
-    let Evidence::Unknown { why } = evidence else { panic!("{part}: {evidence:?}") };
+    let Evidence::Unknown { why } = evidence else {
+        panic!("{part}: {evidence:?}")
+    };
     assert!(why.contains(part), "{part}: {why}");
 }
 
@@ -48,41 +55,101 @@ fn complete_evidence_proves_and_old_evidence_does_not() {
 fn every_item_of_the_master_is_needed() {
     let image = "/spec/template/spec/containers/0/image";
     let rows: &[(&str, Value, &str)] = &[
-        (&format!("/deployments/0{image}"), json!("a/kubermatic:v2.30.6"), "kubermatic-operator: container main at v2.30.6"),
-        (&format!("/deployments/1{image}"), json!("a/kubermatic:v2.30.6"), "kubermatic-master-controller-manager"),
-        (&format!("/deployments/2{image}"), json!("a/kubermatic"), "without a tag"),
-        (&format!("/deployments/3{image}"), json!("a/dashboard:v2.30.6"), "kubermatic-api"),
-        (&format!("/deployments/4{image}"), json!("::"), "kubermatic-dashboard: container main: image reference"),
-        ("/deployments/1/metadata/name", json!("other"), "kubermatic-master-controller-manager: not found"),
-        ("/deployments/0/metadata/generation", json!(5), "newest generation not observed"),
+        (
+            &format!("/deployments/0{image}"),
+            json!("a/kubermatic:v2.30.6"),
+            "kubermatic-operator: container main at v2.30.6",
+        ),
+        (
+            &format!("/deployments/1{image}"),
+            json!("a/kubermatic:v2.30.6"),
+            "kubermatic-master-controller-manager",
+        ),
+        (
+            &format!("/deployments/2{image}"),
+            json!("a/kubermatic"),
+            "without a tag",
+        ),
+        (
+            &format!("/deployments/3{image}"),
+            json!("a/dashboard:v2.30.6"),
+            "kubermatic-api",
+        ),
+        (
+            &format!("/deployments/4{image}"),
+            json!("::"),
+            "kubermatic-dashboard: container main: image reference",
+        ),
+        (
+            "/deployments/1/metadata/name",
+            json!("other"),
+            "kubermatic-master-controller-manager: not found",
+        ),
+        (
+            "/deployments/0/metadata/generation",
+            json!(5),
+            "newest generation not observed",
+        ),
         ("/deployments/0/spec/replicas", json!(3), "2 of 3 replicas updated"),
-        ("/deployments/0/status/updatedReplicas", json!(1), "1 of 2 replicas updated"),
+        (
+            "/deployments/0/status/updatedReplicas",
+            json!(1),
+            "1 of 2 replicas updated",
+        ),
         ("/deployments/0/status/readyReplicas", json!(0), "0 of 2 replicas ready"),
-        ("/deployments/0/status/availableReplicas", json!(1), "1 of 2 replicas available"),
+        (
+            "/deployments/0/status/availableReplicas",
+            json!(1),
+            "1 of 2 replicas available",
+        ),
         ("/deployments/0/status/replicas", json!(3), "1 old replicas left"),
-        ("/deployments/0/metadata/deletionTimestamp", json!("2026-11-21T00:00:00Z"), "being deleted"),
-        ("/crd/annotations/app.kubernetes.io~1version", json!(OLD), "CRD clusters.kubermatic.k8c.io: at v2.30.6"),
+        (
+            "/deployments/0/metadata/deletionTimestamp",
+            json!("2026-11-21T00:00:00Z"),
+            "being deleted",
+        ),
+        (
+            "/crd/annotations/app.kubernetes.io~1version",
+            json!(OLD),
+            "CRD clusters.kubermatic.k8c.io: at v2.30.6",
+        ),
         ("/crd/annotations", json!({}), "no annotation"),
         ("/crd", Value::Null, "CRD clusters.kubermatic.k8c.io: not found"),
-        ("/configuration/status/kubermaticVersion", json!(OLD), "status at v2.30.6"),
+        (
+            "/configuration/status/kubermaticVersion",
+            json!(OLD),
+            "status at v2.30.6",
+        ),
         ("/configuration", Value::Null, "KubermaticConfiguration: not found"),
         ("/deployments", Value::Null, "Deployments: not found"),
     ];
     for (pointer, value, part) in rows {
-        expect_missing(&after(judge_master, master_document(TARGET), &[(pointer, value.clone())]), part);
+        expect_missing(
+            &after(judge_master, master_document(TARGET), &[(pointer, value.clone())]),
+            part,
+        );
     }
 }
 
 #[test]
 fn scaling_to_zero_proves_nothing_for_a_controller() {
     let zero = |index: usize| -> Vec<(String, Value)> {
-        ["spec/replicas", "status/replicas", "status/updatedReplicas", "status/readyReplicas", "status/availableReplicas"]
-            .map(|path| (format!("/deployments/{index}/{path}"), json!(0)))
-            .to_vec()
+        [
+            "spec/replicas",
+            "status/replicas",
+            "status/updatedReplicas",
+            "status/readyReplicas",
+            "status/availableReplicas",
+        ]
+        .map(|path| (format!("/deployments/{index}/{path}"), json!(0)))
+        .to_vec()
     };
     let evidence = |index: usize| {
         let changes = zero(index);
-        let changes: Vec<(&str, Value)> = changes.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+        let changes: Vec<(&str, Value)> = changes
+            .iter()
+            .map(|(path, value)| (path.as_str(), value.clone()))
+            .collect();
         after(judge_master, master_document(TARGET), &changes)
     };
     expect_missing(&evidence(2), "kubermatic-webhook: scaled to zero");
@@ -95,14 +162,29 @@ fn overrides_of_api_and_dashboard_are_honoured() {
     let (api, dashboard) = (image(3), image(4));
     let judge = |changes: &[(&str, Value)]| after(judge_master, master_document(TARGET), changes);
     let pinned = ("/configuration/spec/api/dockerTag", json!("v2.29.9"));
-    expect_missing(&judge(std::slice::from_ref(&pinned)), "kubermatic-api: container main at v2.31.0, wanted v2.29.9");
-    assert_eq!(judge(&[pinned.clone(), (&api, json!("a/dashboard:v2.29.9"))]), Evidence::Proven);
+    expect_missing(
+        &judge(std::slice::from_ref(&pinned)),
+        "kubermatic-api: container main at v2.31.0, wanted v2.29.9",
+    );
+    assert_eq!(
+        judge(&[pinned.clone(), (&api, json!("a/dashboard:v2.29.9"))]),
+        Evidence::Proven
+    );
     let suffix = ("/configuration/spec/ui/dockerTagSuffix", json!("brand"));
     expect_missing(&judge(std::slice::from_ref(&suffix)), "wanted v2.31.0-brand");
-    assert_eq!(judge(&[suffix, (&dashboard, json!("a/dashboard:v2.31.0-brand"))]), Evidence::Proven);
+    assert_eq!(
+        judge(&[suffix, (&dashboard, json!("a/dashboard:v2.31.0-brand"))]),
+        Evidence::Proven
+    );
     let both = ("/configuration/spec/api/dockerTagSuffix", json!("ignored"));
-    assert_eq!(judge(&[pinned, both, (&api, json!("a/dashboard:v2.29.9"))]), Evidence::Proven);
-    expect_unknown(&judge(&[("/configuration/spec/ui/dockerTag", json!(231))]), "tag override in spec.ui");
+    assert_eq!(
+        judge(&[pinned, both, (&api, json!("a/dashboard:v2.29.9"))]),
+        Evidence::Proven
+    );
+    expect_unknown(
+        &judge(&[("/configuration/spec/ui/dockerTag", json!(231))]),
+        "tag override in spec.ui",
+    );
 }
 
 #[test]
@@ -110,11 +192,23 @@ fn a_headless_platform_has_no_api_and_no_dashboard() {
     let mut document = master_document(TARGET);
     document["deployments"].as_array_mut().unwrap().truncate(3);
     expect_missing(&judge_master(TARGET, &document), "kubermatic-api: not found");
-    set(&mut document, "/configuration/spec/featureGates/HeadlessInstallation", json!(true));
+    set(
+        &mut document,
+        "/configuration/spec/featureGates/HeadlessInstallation",
+        json!(true),
+    );
     assert_eq!(judge_master(TARGET, &document), Evidence::Proven);
-    set(&mut document, "/configuration/spec/featureGates/HeadlessInstallation", json!(false));
+    set(
+        &mut document,
+        "/configuration/spec/featureGates/HeadlessInstallation",
+        json!(false),
+    );
     expect_missing(&judge_master(TARGET, &document), "kubermatic-dashboard: not found");
-    set(&mut document, "/configuration/spec/featureGates/HeadlessInstallation", json!("yes"));
+    set(
+        &mut document,
+        "/configuration/spec/featureGates/HeadlessInstallation",
+        json!("yes"),
+    );
     expect_unknown(&judge_master(TARGET, &document), "HeadlessInstallation");
 }
 
@@ -123,8 +217,15 @@ fn lies_of_a_half_done_upgrade_are_seen_through() {
     // The configuration says the new version while the operator's Deployment is the old one.
     let mut master = master_document(OLD);
     set(&mut master, "/configuration/status/kubermaticVersion", json!(TARGET));
-    set(&mut master, "/crd/annotations/app.kubernetes.io~1version", json!(TARGET));
-    expect_missing(&judge_master(TARGET, &master), "kubermatic-operator: container main at v2.30.6");
+    set(
+        &mut master,
+        "/crd/annotations/app.kubernetes.io~1version",
+        json!(TARGET),
+    );
+    expect_missing(
+        &judge_master(TARGET, &master),
+        "kubermatic-operator: container main at v2.30.6",
+    );
 
     // The Seed says the new version, CRDs are new, conditions kept their old True: nothing was rolled.
     let mut seed = seed_document(OLD);
@@ -135,46 +236,119 @@ fn lies_of_a_half_done_upgrade_are_seen_through() {
 
     // The condition of the resources is stamped at once by the new controller, before anything was reconciled.
     let mut cluster = cluster_document(OLD);
-    set(&mut cluster, "/cluster/status/conditions/SeedResourcesUpToDate/kubermaticVersion", json!(TARGET));
-    expect_missing(&judge_cluster(TARGET, &cluster), "ClusterControllerReconciledSuccessfully: at v2.30.6");
+    set(
+        &mut cluster,
+        "/cluster/status/conditions/SeedResourcesUpToDate/kubermaticVersion",
+        json!(TARGET),
+    );
+    expect_missing(
+        &judge_cluster(TARGET, &cluster),
+        "ClusterControllerReconciledSuccessfully: at v2.30.6",
+    );
 
     // A throttled Cluster has its condition False with the new version.
-    let throttled = ("/cluster/status/conditions/ClusterControllerReconciledSuccessfully/status", json!("False"));
-    expect_missing(&after(judge_cluster, cluster_document(TARGET), &[throttled]), "not True");
+    let throttled = (
+        "/cluster/status/conditions/ClusterControllerReconciledSuccessfully/status",
+        json!("False"),
+    );
+    expect_missing(
+        &after(judge_cluster, cluster_document(TARGET), &[throttled]),
+        "not True",
+    );
 
     // The shared Addon condition is True at the target because one of two Addons is through.
     let late = ("/addons/1", addon("csi", OLD));
-    expect_missing(&after(judge_cluster, cluster_document(TARGET), &[late]), "Addon csi: at v2.30.6");
+    expect_missing(
+        &after(judge_cluster, cluster_document(TARGET), &[late]),
+        "Addon csi: at v2.30.6",
+    );
 
     // All conditions are new, the controller inside the cluster's namespace is not.
-    let image = ("/controller/spec/template/spec/containers/0/image", json!("quay.io/kubermatic/kubermatic:v2.30.6"));
-    expect_missing(&after(judge_cluster, cluster_document(TARGET), &[image]), "usercluster-controller");
+    let image = (
+        "/controller/spec/template/spec/containers/0/image",
+        json!("quay.io/kubermatic/kubermatic:v2.30.6"),
+    );
+    expect_missing(
+        &after(judge_cluster, cluster_document(TARGET), &[image]),
+        "usercluster-controller",
+    );
 }
 
 #[test]
 fn every_item_of_a_seed_is_needed() {
     let image = "/spec/template/spec/containers/0/image";
     let rows: &[(&str, Value, &str)] = &[
-        (&format!("/deployments/0{image}"), json!("a:v2.30.6"), "kubermatic-seed-controller-manager"),
-        (&format!("/deployments/1{image}"), json!("a:v2.30.6"), "kubermatic-webhook"),
-        (&format!("/deployments/2{image}"), json!("a:v2.30.6"), "nodeport-proxy-envoy"),
-        ("/deployments/2/spec/template/spec/initContainers/0/image", json!("a:v2.30.6"), "nodeport-proxy-envoy"),
-        ("/deployments/2/spec/template/spec/containers/0/name", json!("envoy"), "no container to judge"),
-        (&format!("/deployments/3{image}"), json!("a:v2.30.6"), "nodeport-proxy-updater"),
-        ("/crd/annotations/app.kubernetes.io~1version", json!("v2.31.1"), "at v2.31.1, wanted v2.31.0"),
-        ("/seed/status/conditions/ResourcesReconciled/status", json!("False"), "ResourcesReconciled not True"),
-        ("/seed/status/conditions/KubeconfigValid/status", json!("Unknown"), "KubeconfigValid not True"),
+        (
+            &format!("/deployments/0{image}"),
+            json!("a:v2.30.6"),
+            "kubermatic-seed-controller-manager",
+        ),
+        (
+            &format!("/deployments/1{image}"),
+            json!("a:v2.30.6"),
+            "kubermatic-webhook",
+        ),
+        (
+            &format!("/deployments/2{image}"),
+            json!("a:v2.30.6"),
+            "nodeport-proxy-envoy",
+        ),
+        (
+            "/deployments/2/spec/template/spec/initContainers/0/image",
+            json!("a:v2.30.6"),
+            "nodeport-proxy-envoy",
+        ),
+        (
+            "/deployments/2/spec/template/spec/containers/0/name",
+            json!("envoy"),
+            "no container to judge",
+        ),
+        (
+            &format!("/deployments/3{image}"),
+            json!("a:v2.30.6"),
+            "nodeport-proxy-updater",
+        ),
+        (
+            "/crd/annotations/app.kubernetes.io~1version",
+            json!("v2.31.1"),
+            "at v2.31.1, wanted v2.31.0",
+        ),
+        (
+            "/seed/status/conditions/ResourcesReconciled/status",
+            json!("False"),
+            "ResourcesReconciled not True",
+        ),
+        (
+            "/seed/status/conditions/KubeconfigValid/status",
+            json!("Unknown"),
+            "KubeconfigValid not True",
+        ),
         ("/seed/status/conditions", json!({}), "no condition ResourcesReconciled"),
-        ("/seed/metadata/annotations/kubermatic.k8c.io~1skip-reconciling", json!(""), "held by annotation"),
-        ("/seed/metadata/deletionTimestamp", json!("2026-11-21T00:00:00Z"), "being deleted"),
+        (
+            "/seed/metadata/annotations/kubermatic.k8c.io~1skip-reconciling",
+            json!(""),
+            "held by annotation",
+        ),
+        (
+            "/seed/metadata/deletionTimestamp",
+            json!("2026-11-21T00:00:00Z"),
+            "being deleted",
+        ),
         ("/seed", Value::Null, "Seed: not found"),
     ];
     for (pointer, value, part) in rows {
-        expect_missing(&after(judge_seed, seed_document(TARGET), &[(pointer, value.clone())]), part);
+        expect_missing(
+            &after(judge_seed, seed_document(TARGET), &[(pointer, value.clone())]),
+            part,
+        );
     }
     for (pointer, value, part) in [
         ("/seed/status/conditions", json!([]), "condition KubeconfigValid"),
-        ("/seed/status/conditions/KubeconfigValid/status", json!(true), "status of condition KubeconfigValid"),
+        (
+            "/seed/status/conditions/KubeconfigValid/status",
+            json!(true),
+            "status of condition KubeconfigValid",
+        ),
         ("/seed/spec/nodeportProxy/disable", json!("no"), "nodeportProxy"),
         ("/deployments", json!("x"), "Deployments"),
     ] {
@@ -185,7 +359,11 @@ fn every_item_of_a_seed_is_needed() {
 #[test]
 fn the_node_port_proxy_has_two_tags_and_may_be_off() {
     let mut document = seed_document(TARGET);
-    let containers = document.pointer_mut("/deployments/2/spec/template/spec/containers").unwrap().as_array_mut().unwrap();
+    let containers = document
+        .pointer_mut("/deployments/2/spec/template/spec/containers")
+        .unwrap()
+        .as_array_mut()
+        .unwrap();
     containers.push(json!({"name": "envoy", "image": "docker.io/envoyproxy/envoy:v1.37.0"}));
     assert_eq!(judge_seed(TARGET, &document), Evidence::Proven);
     document["deployments"].as_array_mut().unwrap().truncate(2);
@@ -206,7 +384,10 @@ fn the_community_edition_reconciles_one_seed() {
 fn addons_count_only_where_they_are_and_only_since_they_have_a_version() {
     let mut document = cluster_document(TARGET);
     set(&mut document, "/addons", json!([]));
-    document["cluster"]["status"]["conditions"].as_object_mut().unwrap().remove(user_cluster::ADDON_CONDITION);
+    document["cluster"]["status"]["conditions"]
+        .as_object_mut()
+        .unwrap()
+        .remove(user_cluster::ADDON_CONDITION);
     assert_eq!(judge_cluster(TARGET, &document), Evidence::Proven);
     set(&mut document, "/addons", json!([addon("canal", TARGET)]));
     expect_missing(&judge_cluster(TARGET, &document), "no condition AddonController");
@@ -217,8 +398,14 @@ fn addons_count_only_where_they_are_and_only_since_they_have_a_version() {
         set(&mut document, "/addons", unversioned.clone());
         assert_eq!(judge_cluster(tag, &document).is_proven(), proven, "{tag}");
     }
-    expect_unknown(&after(judge_cluster, cluster_document(TARGET), &[("/addons", Value::Null)]), "Addons");
-    expect_unknown(&after(judge_cluster, cluster_document(TARGET), &[("/addons", json!({}))]), "Addons");
+    expect_unknown(
+        &after(judge_cluster, cluster_document(TARGET), &[("/addons", Value::Null)]),
+        "Addons",
+    );
+    expect_unknown(
+        &after(judge_cluster, cluster_document(TARGET), &[("/addons", json!({}))]),
+        "Addons",
+    );
 }
 
 #[test]
@@ -231,21 +418,42 @@ fn clusters_that_kkp_leaves_alone_are_set_apart() {
         verdict(TARGET, &document)
     };
     for (pointer, value, reason) in [
-        ("/cluster/metadata/deletionTimestamp", json!("2026-11-21T00:00:00Z"), SetApart::Deleting),
+        (
+            "/cluster/metadata/deletionTimestamp",
+            json!("2026-11-21T00:00:00Z"),
+            SetApart::Deleting,
+        ),
         ("/cluster/spec/pause", json!(true), SetApart::Paused),
-        ("/cluster/metadata/labels/worker-name", json!("dev"), SetApart::OtherWorkerName("dev".to_owned())),
+        (
+            "/cluster/metadata/labels/worker-name",
+            json!("dev"),
+            SetApart::OtherWorkerName("dev".to_owned()),
+        ),
     ] {
         assert_eq!(apart(&[(pointer, value)]), ClusterVerdict::SetApart(reason));
     }
-    for (pointer, value) in [("/cluster/spec/pause", json!(false)), ("/cluster/metadata/labels/worker-name", json!(""))] {
-        assert!(matches!(apart(&[(pointer, value)]), ClusterVerdict::Judged(_)), "{pointer}");
+    for (pointer, value) in [
+        ("/cluster/spec/pause", json!(false)),
+        ("/cluster/metadata/labels/worker-name", json!("")),
+    ] {
+        assert!(
+            matches!(apart(&[(pointer, value)]), ClusterVerdict::Judged(_)),
+            "{pointer}"
+        );
     }
     // Whether it is paused is unknown: neither set apart nor proven.
-    let odd = after(judge_cluster, cluster_document(TARGET), &[("/cluster/spec/pause", json!("yes"))]);
+    let odd = after(
+        judge_cluster,
+        cluster_document(TARGET),
+        &[("/cluster/spec/pause", json!("yes"))],
+    );
     expect_unknown(&odd, "spec.pause");
     let own: Cluster = serde_json::from_value(json!({"metadata": {"labels": {"worker-name": "dev"}}})).unwrap();
     assert_eq!(set_apart(&own, "dev"), None);
-    assert_eq!(set_apart(&Cluster::default(), "dev"), Some(SetApart::OtherWorkerName(String::new())));
+    assert_eq!(
+        set_apart(&Cluster::default(), "dev"),
+        Some(SetApart::OtherWorkerName(String::new()))
+    );
 }
 
 #[test]
@@ -253,12 +461,27 @@ fn unreadable_pieces_of_a_cluster_are_unknown() {
     for (pointer, value, part) in [
         ("/cluster/status/conditions", json!([]), "condition ClusterController"),
         ("/cluster/status", json!(7), "condition ClusterController"),
-        ("/cluster/status/conditions/SeedResourcesUpToDate/status", json!(true), "SeedResourcesUpToDate"),
-        ("/cluster/status/conditions/SeedResourcesUpToDate", json!("True"), "SeedResourcesUpToDate"),
+        (
+            "/cluster/status/conditions/SeedResourcesUpToDate/status",
+            json!(true),
+            "SeedResourcesUpToDate",
+        ),
+        (
+            "/cluster/status/conditions/SeedResourcesUpToDate",
+            json!("True"),
+            "SeedResourcesUpToDate",
+        ),
         ("/controller/status", json!("x"), "usercluster-controller"),
-        ("/addons/0/status/conditions/AddonReconciledSuccessfully", json!(1), "Addon canal"),
+        (
+            "/addons/0/status/conditions/AddonReconciledSuccessfully",
+            json!(1),
+            "Addon canal",
+        ),
     ] {
-        expect_unknown(&after(judge_cluster, cluster_document(TARGET), &[(pointer, value)]), part);
+        expect_unknown(
+            &after(judge_cluster, cluster_document(TARGET), &[(pointer, value)]),
+            part,
+        );
     }
     // With something missing as well, both are named.
     let changes = [
@@ -271,7 +494,10 @@ fn unreadable_pieces_of_a_cluster_are_unknown() {
 }
 
 fn seed_controller(arguments: &[&str]) -> Deployment {
-    let mut document = deployment("kubermatic-seed-controller-manager", &[("controller-manager", "a:v2.31.0")]);
+    let mut document = deployment(
+        "kubermatic-seed-controller-manager",
+        &[("controller-manager", "a:v2.31.0")],
+    );
     set(&mut document, "/spec/template/spec/containers/0/args", json!(arguments));
     serde_json::from_value(document).unwrap()
 }
@@ -311,23 +537,42 @@ fn a_throttle_that_is_not_rolled_out_is_not_in_force() {
 
 fn cluster_with_health(health: &Value, version: &str) -> Cluster {
     let conditions = json!({"ClusterControllerReconciledSuccessfully": {"kubermaticVersion": version}});
-    serde_json::from_value(json!({"metadata": {}, "status": {"extendedHealth": health, "conditions": conditions}})).unwrap()
+    serde_json::from_value(json!({"metadata": {}, "status": {"extendedHealth": health, "conditions": conditions}}))
+        .unwrap()
 }
 
 #[test]
 fn health_follows_the_rule_of_kkp() {
     let parts = [
-        "etcd", "controller", "apiserver", "scheduler", "cloudProviderInfrastructure", "userClusterControllerManager",
+        "etcd",
+        "controller",
+        "apiserver",
+        "scheduler",
+        "cloudProviderInfrastructure",
+        "userClusterControllerManager",
         "machineController",
     ];
-    let all_up = json!(parts.iter().map(|part| ((*part).to_owned(), json!("HealthStatusUp"))).collect::<serde_json::Map<_, _>>());
+    let all_up = json!(
+        parts
+            .iter()
+            .map(|part| ((*part).to_owned(), json!("HealthStatusUp")))
+            .collect::<serde_json::Map<_, _>>()
+    );
     assert!(cluster_health(&cluster_with_health(&all_up, TARGET)).is_healthy());
     for part in parts {
-        for (state, expected) in [("HealthStatusDown", true), ("HealthStatusProvisioning", true), ("", part != "machineController")] {
+        for (state, expected) in [
+            ("HealthStatusDown", true),
+            ("HealthStatusProvisioning", true),
+            ("", part != "machineController"),
+        ] {
             let mut health = all_up.clone();
             health[part] = json!(state);
             let judged = cluster_health(&cluster_with_health(&health, TARGET));
-            let named = judged.unhealthy == [UnhealthyPart { name: part, status: state.to_owned() }];
+            let named = judged.unhealthy
+                == [UnhealthyPart {
+                    name: part,
+                    status: state.to_owned(),
+                }];
             assert_eq!(named, expected, "{part} {state}: {judged:?}");
         }
     }
@@ -343,11 +588,16 @@ fn health_follows_the_rule_of_kkp() {
 #[test]
 fn all_clusters_that_are_not_up_to_date_are_stuck() {
     let cluster = |name: &str, conditions: Value, pause: bool| -> Cluster {
-        let document = json!({"metadata": {"name": name}, "spec": {"pause": pause}, "status": {"conditions": conditions}});
+        let document =
+            json!({"metadata": {"name": name}, "spec": {"pause": pause}, "status": {"conditions": conditions}});
         serde_json::from_value(document).unwrap()
     };
     let clusters = [
-        cluster("fine", json!({"SeedResourcesUpToDate": {"status": "True", "kubermaticVersion": OLD}}), false),
+        cluster(
+            "fine",
+            json!({"SeedResourcesUpToDate": {"status": "True", "kubermaticVersion": OLD}}),
+            false,
+        ),
         cluster("behind", json!({"SeedResourcesUpToDate": {"status": "False"}}), false),
         cluster("paused", json!({"SeedResourcesUpToDate": {"status": "False"}}), true),
         cluster("new", json!({}), false),

@@ -73,7 +73,12 @@ pub fn set_apart(cluster: &Cluster, worker_name: &str) -> Option<SetApart> {
     if cluster.spec.pause == Field::Set(true) {
         return Some(SetApart::Paused);
     }
-    let label = cluster.metadata.labels.as_ref().and_then(|labels| labels.get(WORKER_NAME)).map_or("", String::as_str);
+    let label = cluster
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(WORKER_NAME))
+        .map_or("", String::as_str);
     (label != worker_name).then(|| SetApart::OtherWorkerName(label.to_owned()))
 }
 
@@ -96,7 +101,10 @@ pub fn user_cluster(target: &str, observation: &UserClusterObservation<'_>) -> C
     }
     match &observation.controller {
         Observed::Found(deployment) => {
-            findings.deployment(Some(deployment), &Expectation::controller("usercluster-controller", target));
+            findings.deployment(
+                Some(deployment),
+                &Expectation::controller("usercluster-controller", target),
+            );
         }
         Observed::Absent => findings.missing("Deployment usercluster-controller: not found"),
         Observed::Unreadable(why) => findings.unknown(format!("Deployment usercluster-controller: {why}")),
@@ -119,7 +127,11 @@ fn judge_stamp(findings: &mut Findings, target: &str, what: &str, status: &Field
     if status.is_unreadable() || version.is_unreadable() {
         findings.unknown(format!("{what}: status or version is no text"));
     } else if !version::same(version.text(), target) {
-        let reported = if version.text().is_empty() { "no version" } else { version.text() };
+        let reported = if version.text().is_empty() {
+            "no version"
+        } else {
+            version.text()
+        };
         findings.missing(format!("{what}: at {reported}, wanted {target}"));
     } else if status.text() != "True" {
         findings.missing(format!("{what}: not True"));
@@ -144,7 +156,13 @@ fn judge_addons(findings: &mut Findings, target: &str, minor: (u64, u64), observ
         match addon.status.conditions.entry(ADDON_RECONCILED) {
             Field::Set(condition) => {
                 let what = format!("Addon {name}");
-                judge_stamp(findings, target, &what, &condition.status, &condition.kubermatic_version);
+                judge_stamp(
+                    findings,
+                    target,
+                    &what,
+                    &condition.status,
+                    &condition.kubermatic_version,
+                );
             }
             Field::Unset => findings.missing(format!("Addon {name}: no condition {ADDON_RECONCILED}")),
             Field::Unreadable { .. } => findings.unknown(format!("Addon {name}: condition is no object")),

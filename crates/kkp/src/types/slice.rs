@@ -32,7 +32,11 @@ pub struct UnreadablePath {
 
 impl std::fmt::Display for UnreadablePath {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}: expected {}, found {}", self.path, self.expected, self.found)
+        write!(
+            formatter,
+            "{}: expected {}, found {}",
+            self.path, self.expected, self.found
+        )
     }
 }
 
@@ -103,10 +107,15 @@ impl<T: Shape + DeserializeOwned> Member for Field<T> {
         Self::deserialize(deserializer)
     }
     fn broken() -> Self {
-        Self::Unreadable { found: "a parent that is no object" }
+        Self::Unreadable {
+            found: "a parent that is no object",
+        }
     }
     fn paths(path: &str, paths: &mut Vec<ReadPath>) {
-        paths.push(ReadPath { path: path.to_owned(), expected: T::EXPECTED });
+        paths.push(ReadPath {
+            path: path.to_owned(),
+            expected: T::EXPECTED,
+        });
         T::paths_below(path, paths);
     }
     fn unreadable(&self, path: &str, unreadable: &mut Vec<UnreadablePath>) {
@@ -114,7 +123,11 @@ impl<T: Shape + DeserializeOwned> Member for Field<T> {
             Self::Unset => {}
             Self::Set(value) => value.unreadable_below(path, unreadable),
             Self::Unreadable { found } => {
-                unreadable.push(UnreadablePath { path: path.to_owned(), expected: T::EXPECTED, found });
+                unreadable.push(UnreadablePath {
+                    path: path.to_owned(),
+                    expected: T::EXPECTED,
+                    found,
+                });
             }
         }
     }

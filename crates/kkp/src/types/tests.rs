@@ -24,7 +24,14 @@ fn a_real_seed_is_read() {
     assert_eq!(seed.unreadable(), []);
     assert_eq!(seed.metadata.name.as_deref(), Some("kubermatic"));
     assert_eq!(seed.spec.kubeconfig.name.text(), "seed-kubeconfig");
-    assert_eq!(seed.spec.datacenters.entries().map(|(name, _)| name).collect::<Vec<_>>(), ["lab"]);
+    assert_eq!(
+        seed.spec
+            .datacenters
+            .entries()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>(),
+        ["lab"]
+    );
     assert_eq!(seed.spec.nodeport_proxy.disable, Field::Unset);
     assert_eq!(seed.status.phase.text(), "Healthy");
     assert_eq!(seed.status.clusters, Field::Set(0));
@@ -38,8 +45,14 @@ fn a_real_configuration_is_read_without_its_secrets() {
     let configuration: KubermaticConfiguration = serde_saphyr::from_str(CONFIGURATION).unwrap();
     assert_eq!(configuration.unreadable(), []);
     assert_eq!(configuration.headless(), Field::Set(&true));
-    assert_eq!(configuration.spec.seed_controller.maximum_parallel_reconciles, Field::Set(5));
-    assert_eq!(configuration.spec.auth.service_account_key, Field::Set(SecretText { length: 40 }));
+    assert_eq!(
+        configuration.spec.seed_controller.maximum_parallel_reconciles,
+        Field::Set(5)
+    );
+    assert_eq!(
+        configuration.spec.auth.service_account_key,
+        Field::Set(SecretText { length: 40 })
+    );
     assert_eq!(configuration.status.kubermatic_edition.text(), "CE");
     let printed = format!("{configuration:?}");
     assert!(CONFIGURATION.contains("not-a-real-secret"));
@@ -60,7 +73,11 @@ fn one_odd_object_does_not_hide_the_others() {
     // Through text, as a client does it: reading on after a wrong type is where decoders go wrong.
     let clusters: ObjectList<Cluster> = serde_json::from_slice(&serde_json::to_vec(&list).unwrap()).unwrap();
     let reasons = |name: &str| -> Vec<String> {
-        let found = clusters.items.iter().find(|cluster| cluster.metadata.name.as_deref() == Some(name)).unwrap();
+        let found = clusters
+            .items
+            .iter()
+            .find(|cluster| cluster.metadata.name.as_deref() == Some(name))
+            .unwrap();
         found.unreadable().iter().map(ToString::to_string).collect()
     };
     assert_eq!(clusters.items.len(), 7);
@@ -75,15 +92,26 @@ fn one_odd_object_does_not_hide_the_others() {
             "spec.features.etcdLauncher: expected boolean, found number",
         ]
     );
-    assert_eq!(reasons("section").first().unwrap(), "spec.cniPlugin.type: expected string, found a parent that is no object");
-    assert!(reasons("section").contains(&"status.conditions: expected object, found a parent that is no object".to_owned()));
+    assert_eq!(
+        reasons("section").first().unwrap(),
+        "spec.cniPlugin.type: expected string, found a parent that is no object"
+    );
+    assert!(
+        reasons("section").contains(&"status.conditions: expected object, found a parent that is no object".to_owned())
+    );
     assert_eq!(
         reasons("map"),
-        ["status.versions.apiserver: expected string, found object", "status.conditions: expected object, found array"]
+        [
+            "status.versions.apiserver: expected string, found object",
+            "status.conditions: expected object, found array"
+        ]
     );
     assert_eq!(
         reasons("entry"),
-        ["status.conditions.A: expected object, found string", "status.conditions.B.status: expected string, found boolean"]
+        [
+            "status.conditions.A: expected object, found string",
+            "status.conditions.B.status: expected string, found boolean"
+        ]
     );
     let last = clusters.items.last().unwrap();
     assert_eq!(last.spec.version.text(), "1.34.0");
@@ -97,15 +125,24 @@ fn secrets_of_the_metadata_are_dropped() {
         "managedFields": [{"manager": "kubectl"}],
     }}))
     .unwrap();
-    assert_eq!(cluster.metadata.annotations, Some(BTreeMap::from([("kept".to_owned(), "yes".to_owned())])));
+    assert_eq!(
+        cluster.metadata.annotations,
+        Some(BTreeMap::from([("kept".to_owned(), "yes".to_owned())]))
+    );
     assert_eq!(cluster.metadata.managed_fields, None);
 }
 
 #[test]
 fn the_api_paths_are_those_of_kkp() {
-    assert_eq!(Seed::url_path(&(), Some("kubermatic")), "/apis/kubermatic.k8c.io/v1/namespaces/kubermatic/seeds");
+    assert_eq!(
+        Seed::url_path(&(), Some("kubermatic")),
+        "/apis/kubermatic.k8c.io/v1/namespaces/kubermatic/seeds"
+    );
     assert_eq!(Cluster::url_path(&(), None), "/apis/kubermatic.k8c.io/v1/clusters");
-    assert_eq!(Addon::url_path(&(), Some("cluster-a")), "/apis/kubermatic.k8c.io/v1/namespaces/cluster-a/addons");
+    assert_eq!(
+        Addon::url_path(&(), Some("cluster-a")),
+        "/apis/kubermatic.k8c.io/v1/namespaces/cluster-a/addons"
+    );
     assert_eq!(
         KubermaticConfiguration::url_path(&(), Some("kubermatic")),
         "/apis/kubermatic.k8c.io/v1/namespaces/kubermatic/kubermaticconfigurations"
@@ -137,12 +174,21 @@ fn read_paths_are_complete_and_unique() {
         ("status.conditions{}.kubermaticVersion", "string"),
         ("status.extendedHealth.etcd", "string"),
     ] {
-        assert!(cluster.contains(&ReadPath { path: path.to_owned(), expected }), "{path}");
+        assert!(
+            cluster.contains(&ReadPath {
+                path: path.to_owned(),
+                expected
+            }),
+            "{path}"
+        );
     }
     for (kind, path, _) in READ_SINCE {
         let paths = all_read_paths();
         let known = paths.iter().find(|(name, _)| name == kind).unwrap();
-        assert!(known.1.iter().any(|read| read.path == *path), "{kind} {path} is not read at all");
+        assert!(
+            known.1.iter().any(|read| read.path == *path),
+            "{kind} {path} is not read at all"
+        );
     }
 }
 
@@ -161,11 +207,15 @@ fn schema_differences(minor: u64, schema: &BTreeMap<String, SchemaKind>) -> Vec<
             continue;
         };
         for ReadPath { path, expected } in paths {
-            let since = READ_SINCE.iter().find(|(since_kind, since_path, _)| *since_kind == kind && *since_path == path);
+            let since = READ_SINCE
+                .iter()
+                .find(|(since_kind, since_path, _)| *since_kind == kind && *since_path == path);
             let exists = since.is_none_or(|(_, _, first)| minor >= *first);
             let found = known.fields.get(&path).and_then(|found| found.split(' ').next());
             if found != exists.then_some(expected) {
-                differences.push(format!("2.{minor}: {kind} {path}: read as {expected}, schema has {found:?}, exists: {exists}"));
+                differences.push(format!(
+                    "2.{minor}: {kind} {path}: read as {expected}, schema has {found:?}, exists: {exists}"
+                ));
             }
         }
     }
@@ -181,19 +231,28 @@ fn read_paths_exist_in_the_schemas_of_every_release() {
     let mut checked = 0;
     for minor in 23..=99 {
         let path = Path::new(&folder).join(format!("v2.{minor}.yaml"));
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
         let schema: BTreeMap<String, SchemaKind> = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(schema_differences(minor, &schema), [""; 0]);
         checked += 1;
     }
-    assert!(checked > 0, "KKP_FIELDS_DIR={} holds no v2.NN.yaml", folder.to_string_lossy());
+    assert!(
+        checked > 0,
+        "KKP_FIELDS_DIR={} holds no v2.NN.yaml",
+        folder.to_string_lossy()
+    );
 }
 
 #[test]
 fn a_schema_that_differs_is_noticed() {
     let mut schema: BTreeMap<String, SchemaKind> = BTreeMap::new();
     for (kind, paths) in all_read_paths() {
-        let fields = paths.into_iter().map(|read| (read.path, read.expected.to_owned())).collect();
+        let fields = paths
+            .into_iter()
+            .map(|read| (read.path, read.expected.to_owned()))
+            .collect();
         schema.insert(format!("kubermatic.k8c.io/v1/{kind}"), SchemaKind { fields });
     }
     assert_eq!(schema_differences(31, &schema), [""; 0]);
