@@ -24,7 +24,11 @@ const DOWN: Duration = Duration::from_secs(30);
 const KEEPER: &str = "keeper";
 
 #[derive(Parser)]
-#[command(name = "kkp-lab", about = "Real control planes on this machine, gone when you are", version)]
+#[command(
+    name = "kkp-lab",
+    about = "Real control planes on this machine, gone when you are",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Task,
@@ -78,11 +82,15 @@ pub fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match Cli::try_parse_from(program.chain(arguments.iter().cloned())) {
         Ok(Cli { command: Task::Up(up) }) if up.keep => start_keeper(arguments),
         Ok(Cli { command: Task::Up(up) }) => block_on(hold(up, &mut |summary| show(summary))),
-        Ok(Cli { command: Task::Keeper(up) }) => block_on(hold(up, &mut |summary| {
+        Ok(Cli {
+            command: Task::Keeper(up),
+        }) => block_on(hold(up, &mut |summary| {
             writeln!(io::stdout().lock(), "{}", serde_json::to_string(summary)?)?;
             Ok(io::stdout().lock().flush()?)
         })),
-        Ok(Cli { command: Task::Down { names } }) => down(&names),
+        Ok(Cli {
+            command: Task::Down { names },
+        }) => down(&names),
         Ok(Cli { command: Task::List }) => list(),
         Err(error) => {
             error.print()?;
@@ -92,7 +100,10 @@ pub fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
 }
 
 /// Starts a lab, tells where it is and holds it until a signal.
@@ -135,7 +146,11 @@ pub fn show(summary: &LabSummary) -> anyhow::Result<()> {
     writeln!(out, "lab {}", name(&summary.folder))?;
     for cluster in &summary.clusters {
         let milliseconds = cluster.start_time.as_millis();
-        writeln!(out, "  {}  {}  ready after {milliseconds} ms", cluster.name, cluster.server)?;
+        writeln!(
+            out,
+            "  {}  {}  ready after {milliseconds} ms",
+            cluster.name, cluster.server
+        )?;
         writeln!(out, "    export KUBECONFIG={}", cluster.kubeconfig_path.display())?;
     }
     writeln!(out, "  kubectl: {}", summary.programs.join("kubectl").display())?;
@@ -143,7 +158,10 @@ pub fn show(summary: &LabSummary) -> anyhow::Result<()> {
 }
 
 fn name(folder: &Path) -> String {
-    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Executes this program again as the owner of the lab and returns when the lab is up.
@@ -190,7 +208,10 @@ fn list() -> anyhow::Result<ExitCode> {
 
 fn down(names: &[String]) -> anyhow::Result<ExitCode> {
     let alive = folder::alive().context("cannot read the temporary folder")?;
-    if let Some(unknown) = names.iter().find(|wanted| !alive.iter().any(|(folder, _)| name(folder) == **wanted)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|wanted| !alive.iter().any(|(folder, _)| name(folder) == **wanted))
+    {
         bail!("there is no running lab {unknown}: see `kkp-lab list`");
     }
     for (folder, owner) in alive {

@@ -23,9 +23,10 @@ impl FromStr for ImageOverride {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
-            Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
-                Ok(Self { name: name.to_owned(), folder: PathBuf::from(folder) })
-            }
+            Some((name, folder)) if !name.is_empty() && !folder.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                folder: PathBuf::from(folder),
+            }),
             _ => Err(format!("{text:?} is not NAME=DIR")),
         }
     }
@@ -33,18 +34,28 @@ impl FromStr for ImageOverride {
 
 /// Makes a temporary image folder that shows `base` with the replacements.
 pub(crate) fn image_view(base: Option<&Path>, overrides: &[ImageOverride]) -> anyhow::Result<tempfile::TempDir> {
-    let view = tempfile::Builder::new().prefix("kkp-lab-images-").tempdir().context("cannot make an image folder")?;
+    let view = tempfile::Builder::new()
+        .prefix("kkp-lab-images-")
+        .tempdir()
+        .context("cannot make an image folder")?;
     if let Some(base) = base {
         let base = fs::canonicalize(base).with_context(|| format!("cannot use the image folder {}", base.display()))?;
-        link_images(&base, &base, view.path()).with_context(|| format!("cannot show the images of {}", base.display()))?;
+        link_images(&base, &base, view.path())
+            .with_context(|| format!("cannot show the images of {}", base.display()))?;
     }
     for ImageOverride { name, folder } in overrides {
-        if Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+        if Path::new(name)
+            .components()
+            .any(|part| !matches!(part, std::path::Component::Normal(_)))
+        {
             bail!("{name:?} is no image name");
         }
         let folder = fs::canonicalize(folder).with_context(|| format!("cannot use {} for {name}", folder.display()))?;
         if !is_image(&folder) {
-            bail!("{} has no config.json and rootfs/, so it cannot be image {name}", folder.display());
+            bail!(
+                "{} has no config.json and rootfs/, so it cannot be image {name}",
+                folder.display()
+            );
         }
         let link = view.path().join(name);
         replace(&folder, &link).with_context(|| format!("cannot link image {name}"))?;
@@ -108,7 +119,10 @@ mod tests {
     fn a_name_that_leaves_the_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         image(folder.path(), "x");
-        let bad = ImageOverride { name: "../x".to_owned(), folder: folder.path().to_owned() };
+        let bad = ImageOverride {
+            name: "../x".to_owned(),
+            folder: folder.path().to_owned(),
+        };
         assert!(image_view(None, &[bad]).is_err());
         assert!("name".parse::<ImageOverride>().is_err());
     }

@@ -47,14 +47,16 @@ impl Layout<'_> {
     pub(super) fn etcd(&self) -> Vec<OsString> {
         let clients = format!("unix://{}", self.etcd_socket().display());
         let peers = format!("unix://{}", self.folder.join("peer.sock").display());
+        // A lone member calls nobody: its advertised addresses only have to look like some, and a socket does not.
+        let nowhere = "http://127.0.0.1:2380".to_owned();
         flags([
             ("name", "lab".to_owned()),
             ("data-dir", text(&self.etcd_data())),
-            ("listen-client-urls", clients.clone()),
-            ("advertise-client-urls", clients),
-            ("listen-peer-urls", peers.clone()),
-            ("initial-advertise-peer-urls", peers.clone()),
-            ("initial-cluster", format!("lab={peers}")),
+            ("listen-client-urls", clients),
+            ("advertise-client-urls", nowhere.clone()),
+            ("listen-peer-urls", peers),
+            ("initial-advertise-peer-urls", nowhere.clone()),
+            ("initial-cluster", format!("lab={nowhere}")),
             // The machine is not expected to lose power while a lab runs; kill -9 loses nothing that was written.
             ("unsafe-no-fsync", "true".to_owned()),
             ("auto-compaction-retention", "0".to_owned()),
@@ -75,7 +77,10 @@ impl Layout<'_> {
             ("tls-private-key-file", pki("apiserver.key")),
             ("client-ca-file", pki("ca.crt")),
             ("authorization-mode", "RBAC".to_owned()),
-            ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".to_owned()),
+            (
+                "service-account-issuer",
+                "https://kubernetes.default.svc.cluster.local".to_owned(),
+            ),
             ("service-account-key-file", pki("service-account.pub")),
             ("service-account-signing-key-file", pki("service-account.key")),
             ("service-cluster-ip-range", "10.96.0.0/16".to_owned()),
@@ -98,7 +103,10 @@ impl Layout<'_> {
             ("leader-elect", "false".to_owned()),
             ("secure-port", "0".to_owned()),
             ("root-ca-file", text(&self.pki.path("ca.crt"))),
-            ("service-account-private-key-file", text(&self.pki.path("service-account.key"))),
+            (
+                "service-account-private-key-file",
+                text(&self.pki.path("service-account.key")),
+            ),
             ("kube-api-qps", "500".to_owned()),
             ("kube-api-burst", "1000".to_owned()),
             ("namespace-sync-period", "10s".to_owned()),
@@ -112,5 +120,8 @@ fn text(path: &Path) -> String {
 }
 
 fn flags<const N: usize>(pairs: [(&str, String); N]) -> Vec<OsString> {
-    pairs.into_iter().map(|(name, value)| OsString::from(format!("--{name}={value}"))).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| OsString::from(format!("--{name}={value}")))
+        .collect()
 }

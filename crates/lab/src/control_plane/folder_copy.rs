@@ -30,7 +30,9 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
         let length = source.read(&mut block)?;
-        let Some(bytes) = block.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        let Some(bytes) = block.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            break;
+        };
         if bytes.iter().all(|byte| *byte == 0) {
             target.seek(SeekFrom::Current(i64::try_from(length).map_err(io::Error::other)?))?;
         } else {

@@ -12,7 +12,10 @@ pub(crate) fn log_tail(path: &Path) -> String {
     match read_tail(path) {
         Ok(text) => {
             let lines: Vec<&str> = text.lines().collect();
-            lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
+            lines
+                .get(lines.len().saturating_sub(LINES)..)
+                .unwrap_or_default()
+                .join("\n")
         }
         Err(error) => format!("(cannot read the log: {error})"),
     }

@@ -3,6 +3,7 @@
 //! Talks to the cluster only to see whether it is ready. Must never listen on an address that others can reach.
 
 mod arguments;
+mod error;
 mod folder_copy;
 pub(crate) mod log_tail;
 mod pki;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+pub use self::error::ControlPlaneError;
 pub use self::pki::{Pki, PkiError};
 pub use self::ports::{PortError, PortLease};
 pub use self::process::ProcessError;
@@ -77,67 +79,6 @@ pub struct ControlPlaneOptions {
     pub data_from: Option<PathBuf>,
     /// Whether the API server writes an audit log.
     pub audit: bool,
-}
-
-/// Why a control plane failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlPlaneError {
-    /// The folder's path is too long to hold a socket.
-    #[error("the folder {0} is too long for a socket: use a shorter temporary folder (TMPDIR)")]
-    LongPath(PathBuf),
-    /// A file could not be used.
-    #[error("cannot use {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Certificates.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// Ports.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// A program could not be handled.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The client could not be made.
-    #[error("cannot make a client for cluster {name}: {message}")]
-    Client {
-        /// Name of the cluster.
-        name: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A program ended while it was waited for.
-    #[error("{component} of cluster {name} ended ({status}), log {log}:\n{tail}")]
-    Ended {
-        /// Name of the cluster.
-        name: String,
-        /// The program.
-        component: &'static str,
-        /// How it ended.
-        status: String,
-        /// The whole log.
-        log: PathBuf,
-        /// Its last lines.
-        tail: String,
-    },
-    /// A program did not serve in time.
-    #[error("{component} of cluster {name} did not serve within {} s ({message}), log {log}:\n{tail}", START.as_secs())]
-    NotReady {
-        /// Name of the cluster.
-        name: String,
-        /// The program.
-        component: &'static str,
-        /// The last answer.
-        message: String,
-        /// The whole log.
-        log: PathBuf,
-        /// Its last lines.
-        tail: String,
-    },
 }
 
 /// A running control plane; dropping it kills its programs.
@@ -242,11 +183,19 @@ impl ControlPlane {
     }
 
     async fn prepare(programs: &Programs, options: ControlPlaneOptions) -> Result<Self, ControlPlaneError> {
-        let ControlPlaneOptions { name, folder, data_from, audit } = options;
+        let ControlPlaneOptions {
+            name,
+            folder,
+            data_from,
+            audit,
+        } = options;
         if folder.join("etcd.sock").as_os_str().len() > SOCKET_PATH {
             return Err(ControlPlaneError::LongPath(folder));
         }
-        let file_error = |source| ControlPlaneError::File { path: folder.clone(), source };
+        let file_error = |source| ControlPlaneError::File {
+            path: folder.clone(),
+            source,
+        };
         fs::create_dir_all(&folder).map_err(file_error)?;
         let pki_folder = folder.join("pki");
         let pki = if let Some(from) = data_from {
@@ -262,24 +211,44 @@ impl ControlPlane {
         if audit {
             fs::write(folder.join("audit-policy.json"), arguments::AUDIT_POLICY).map_err(file_error)?;
         }
-        let layout = Layout { folder: &folder, pki: &pki, port: port.port(), audit };
-        let process = |name, program, arguments| {
-            Process::new(name, program, arguments, folder.join(format!("{name}.log")))
+        let layout = Layout {
+            folder: &folder,
+            pki: &pki,
+            port: port.port(),
+            audit,
         };
+        let process =
+            |name, program, arguments| Process::new(name, program, arguments, folder.join(format!("{name}.log")));
         let etcd = process("etcd", programs.etcd(), layout.etcd());
         let api_server = process("kube-apiserver", programs.kube_apiserver(), layout.kube_apiserver());
-        let controller_manager =
-            process("kube-controller-manager", programs.kube_controller_manager(), layout.kube_controller_manager());
+        let controller_manager = process(
+            "kube-controller-manager",
+            programs.kube_controller_manager(),
+            layout.kube_controller_manager(),
+        );
         let client = client_from(&kubeconfig)
             .await
-            .map_err(|message| ControlPlaneError::Client { name: name.clone(), message })?;
-        Ok(Self { name, folder, pki, port, etcd, api_server, controller_manager, client })
+            .map_err(|message| ControlPlaneError::Client {
+                name: name.clone(),
+                message,
+            })?;
+        Ok(Self {
+            name,
+            folder,
+            pki,
+            port,
+            etcd,
+            api_server,
+            controller_manager,
+            client,
+        })
     }
 
     async fn start_all(&mut self) -> Result<(), ControlPlaneError> {
         self.start_one(Component::Etcd).await?;
         self.start_one(Component::ApiServer).await?;
-        self.start_one(Component::ControllerManager).await
+        self.start_one(Component::ControllerManager).await?;
+        self.wait_for(Ready::Controllers).await
     }
 
     async fn start_one(&mut self, component: Component) -> Result<(), ControlPlaneError> {
@@ -296,7 +265,12 @@ impl ControlPlane {
             }
         }
         self.process(component).start()?;
-        self.wait_for(component).await
+        match component {
+            Component::Etcd => self.wait_for(Ready::Etcd).await,
+            Component::ApiServer => self.wait_for(Ready::ApiServer).await,
+            // It serves nothing, and may be wanted while the API server is down.
+            Component::ControllerManager => Ok(()),
+        }
     }
 
     fn process(&mut self, component: Component) -> &mut Process {
@@ -307,11 +281,11 @@ impl ControlPlane {
         }
     }
 
-    async fn wait_for(&mut self, component: Component) -> Result<(), ControlPlaneError> {
+    async fn wait_for(&mut self, ready: Ready) -> Result<(), ControlPlaneError> {
+        let component = ready.component();
         let deadline = Instant::now() + START;
         loop {
-            let look = tokio::time::timeout(LOOK, self.look(component)).await;
-            let message = match look {
+            let message = match tokio::time::timeout(LOOK, self.look(ready)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(message)) => message,
                 Err(_) => format!("no answer within {} s", LOOK.as_secs()),
@@ -321,27 +295,64 @@ impl ControlPlane {
             let (log, tail) = (process.log().to_owned(), process.tail());
             let component = component.program();
             if let Some(status) = process.exited() {
-                return Err(ControlPlaneError::Ended { name, component, status: status.to_string(), log, tail });
+                return Err(ControlPlaneError::Ended {
+                    name,
+                    component,
+                    status: status.to_string(),
+                    log,
+                    tail,
+                });
             }
             if Instant::now() >= deadline {
-                return Err(ControlPlaneError::NotReady { name, component, message, log, tail });
+                return Err(ControlPlaneError::NotReady {
+                    name,
+                    component,
+                    message,
+                    log,
+                    tail,
+                });
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn look(&self, component: Component) -> Result<(), String> {
-        match component {
-            Component::Etcd => tokio::net::UnixStream::connect(self.folder.join("etcd.sock"))
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string()),
-            Component::ApiServer => {
-                let request = http::Request::get("/readyz").body(Vec::new()).map_err(|error| error.to_string())?;
-                self.client.request_text(request).await.map(drop).map_err(|error| error.to_string())
+    async fn look(&self, ready: Ready) -> Result<(), String> {
+        let path = match ready {
+            Ready::Etcd => {
+                let connection = tokio::net::UnixStream::connect(self.folder.join("etcd.sock")).await;
+                return connection.map(drop).map_err(|error| error.to_string());
             }
-            // It serves nothing and catches up by itself.
-            Component::ControllerManager => Ok(()),
+            Ready::ApiServer => "/readyz",
+            Ready::Controllers => "/api/v1/namespaces/default/serviceaccounts/default",
+        };
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        self.client
+            .request_text(request)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// What a start waits for.
+#[derive(Clone, Copy)]
+enum Ready {
+    /// It listens.
+    Etcd,
+    /// It says that it is ready.
+    ApiServer,
+    /// They made the first ServiceAccount, without which no Pod can be created.
+    Controllers,
+}
+
+impl Ready {
+    fn component(self) -> Component {
+        match self {
+            Self::Etcd => Component::Etcd,
+            Self::ApiServer => Component::ApiServer,
+            Self::Controllers => Component::ControllerManager,
         }
     }
 }
@@ -359,7 +370,10 @@ impl Component {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ControlPlaneError> {
-    copy_folder(from, to).map_err(|source| ControlPlaneError::File { path: from.to_owned(), source })
+    copy_folder(from, to).map_err(|source| ControlPlaneError::File {
+        path: from.to_owned(),
+        source,
+    })
 }
 
 /// A client for a kubeconfig file, without retries of its own: a lab must show what the server answered.

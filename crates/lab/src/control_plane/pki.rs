@@ -43,19 +43,33 @@ impl Pki {
     /// # Errors
     /// See [`PkiError`].
     pub fn create(folder: &Path) -> Result<Self, PkiError> {
-        fs::create_dir_all(folder).map_err(|source| PkiError::File { path: folder.to_owned(), source })?;
-        let pki = Self { folder: folder.to_owned() };
+        fs::create_dir_all(folder).map_err(|source| PkiError::File {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let pki = Self {
+            folder: folder.to_owned(),
+        };
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::default();
         ca.distinguished_name = name("kkp-lab", None);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        ca.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let ca_certificate = ca.self_signed(&ca_key)?;
         pki.write("ca.crt", &ca_certificate.pem())?;
         pki.write("ca.key", &ca_key.serialize_pem())?;
         let issuer = Issuer::new(ca, ca_key);
-        let names = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let names = [
+            "localhost",
+            "127.0.0.1",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+        ];
         let mut serving = CertificateParams::new(names.map(String::from).to_vec())?;
         serving.distinguished_name = name("kube-apiserver", None);
         serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -73,7 +87,9 @@ impl Pki {
     /// Uses certificates that are already there.
     #[must_use]
     pub fn existing(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// One file of the folder.
@@ -132,7 +148,10 @@ impl Pki {
 fn write_private(path: &Path, content: &str) -> Result<(), PkiError> {
     fs::write(path, content)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
-        .map_err(|source| PkiError::File { path: path.to_owned(), source })
+        .map_err(|source| PkiError::File {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn name(common_name: &str, organisation: Option<&str>) -> DistinguishedName {

@@ -50,7 +50,10 @@ impl PortLease {
     }
 
     fn acquire_in(folder: &Path) -> Result<Self, PortError> {
-        let failed = |source| PortError::Folder { path: folder.to_owned(), source };
+        let failed = |source| PortError::Folder {
+            path: folder.to_owned(),
+            source,
+        };
         fs::create_dir_all(folder).map_err(failed)?;
         for port in RANGE {
             let lock = File::create(folder.join(port.to_string())).map_err(failed)?;

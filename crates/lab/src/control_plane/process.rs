@@ -71,7 +71,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn new(name: &'static str, program: PathBuf, arguments: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name, program, arguments, log, child: None }
+        Self {
+            name,
+            program,
+            arguments,
+            log,
+            child: None,
+        }
     }
 
     pub(crate) fn log(&self) -> &Path {
@@ -83,8 +89,15 @@ impl Process {
         if !self.needs_start() {
             return Ok(());
         }
-        let failed = |source| ProcessError::Start { program: self.program.clone(), source };
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
+        let failed = |source| ProcessError::Start {
+            program: self.program.clone(),
+            source,
+        };
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(failed)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -112,17 +125,32 @@ impl Process {
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
-        let pid = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
+        let pid = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .and_then(|id| i32::try_from(id).ok());
         let Some(pid) = pid.filter(|_| self.exited().is_none()) else {
-            return Err(ProcessError::NotRunning { name: self.name, log: self.log.clone(), tail: self.tail() });
+            return Err(ProcessError::NotRunning {
+                name: self.name,
+                log: self.log.clone(),
+                tail: self.tail(),
+            });
         };
-        kill(Pid::from_raw(pid), signal).map_err(|source| ProcessError::Signal { name: self.name, signal, source })
+        kill(Pid::from_raw(pid), signal).map_err(|source| ProcessError::Signal {
+            name: self.name,
+            signal,
+            source,
+        })
     }
 
     /// Kills the program and returns when it is gone; a program that is not running is fine.
     pub(crate) async fn kill(&mut self) -> Result<(), ProcessError> {
         match self.child.take() {
-            Some(mut child) => child.kill().await.map_err(|source| ProcessError::Wait { name: self.name, source }),
+            Some(mut child) => child.kill().await.map_err(|source| ProcessError::Wait {
+                name: self.name,
+                source,
+            }),
             None => Ok(()),
         }
     }
@@ -139,13 +167,18 @@ impl Process {
             ProcessError::NotRunning { .. } => Ok(()),
             other => Err(other),
         })?;
-        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let Some(child) = self.child.as_mut() else {
+            return Ok(());
+        };
         match tokio::time::timeout(TERMINATION, child.wait()).await {
             Ok(Ok(_)) => {
                 self.child = None;
                 Ok(())
             }
-            Ok(Err(source)) => Err(ProcessError::Wait { name: self.name, source }),
+            Ok(Err(source)) => Err(ProcessError::Wait {
+                name: self.name,
+                source,
+            }),
             Err(_) => self.kill().await,
         }
     }

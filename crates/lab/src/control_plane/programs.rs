@@ -21,7 +21,10 @@ const GO_SUM: &str = include_str!("../../control-plane/go.sum");
 const PACKAGES: [(&str, &str); 4] = [
     ("etcd", "go.etcd.io/etcd/server/v3"),
     ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    (
+        "kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
     ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
 ];
 
@@ -46,7 +49,9 @@ pub enum ProgramsError {
     )]
     NoGo(io::Error),
     /// The Go toolchain is older than the pinned modules need.
-    #[error("{found} is too old for the control plane's modules: install Go {needed} or newer, or set KUBEBUILDER_ASSETS")]
+    #[error(
+        "{found} is too old for the control plane's modules: install Go {needed} or newer, or set KUBEBUILDER_ASSETS"
+    )]
     OldGo {
         /// What `go version` says.
         found: String,
@@ -162,7 +167,10 @@ fn is_complete(folder: &Path) -> bool {
 }
 
 fn file_error(path: &Path, source: io::Error) -> ProgramsError {
-    ProgramsError::File { path: path.to_owned(), source }
+    ProgramsError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Progress is comfort: a closed standard error must not stop the build.
@@ -171,7 +179,11 @@ fn progress(line: &str) {
 }
 
 fn cache_folder() -> Result<PathBuf, ProgramsError> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("KKP_LAB_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("kkp-lab")))
         .or_else(|| set("HOME").map(|folder| folder.join(".cache/kkp-lab")))
@@ -180,7 +192,11 @@ fn cache_folder() -> Result<PathBuf, ProgramsError> {
 
 /// The Go version that the pinned modules ask for.
 fn needed_go() -> &'static str {
-    GO_MOD.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("1.26").trim()
+    GO_MOD
+        .lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .unwrap_or("1.26")
+        .trim()
 }
 
 /// The Kubernetes version that the pinned modules are.
@@ -202,17 +218,23 @@ fn go_version() -> Result<String, ProgramsError> {
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
-        Err(ProgramsError::NoGo(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
+        Err(ProgramsError::NoGo(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        )))
     }
 }
 
 /// `go version go1.26.8 linux/amd64` against `1.26.0`; a development version passes, the build will tell.
 fn check_go(go_version: &str) -> Result<(), ProgramsError> {
-    let found = go_version.split_whitespace().find_map(|word| word.strip_prefix("go1.")).map(|rest| format!("1.{rest}"));
+    let found = go_version
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("go1."))
+        .map(|rest| format!("1.{rest}"));
     match found {
-        Some(found) if numbers(&found) < numbers(needed_go()) => {
-            Err(ProgramsError::OldGo { found: go_version.to_owned(), needed: needed_go() })
-        }
+        Some(found) if numbers(&found) < numbers(needed_go()) => Err(ProgramsError::OldGo {
+            found: go_version.to_owned(),
+            needed: needed_go(),
+        }),
         _ => Ok(()),
     }
 }
@@ -220,7 +242,13 @@ fn check_go(go_version: &str) -> Result<(), ProgramsError> {
 fn numbers(version: &str) -> Vec<u32> {
     let mut numbers: Vec<u32> = version
         .split('.')
-        .map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0))
+        .map(|part| {
+            part.chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+                .parse()
+                .unwrap_or(0)
+        })
         .collect();
     numbers.resize(3, 0);
     numbers
@@ -275,7 +303,14 @@ fn build(
     let log_file = File::create(&log).map_err(|source| file_error(&log, source))?;
     let log_copy = log_file.try_clone().map_err(|source| file_error(&log, source))?;
     let mut child = Command::new("go")
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(), "-o"])
+        .args([
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            &linker_flags(),
+            "-o",
+        ])
         .arg(&unfinished)
         .arg(package)
         .current_dir(module)
@@ -299,7 +334,11 @@ fn build(
         std::thread::sleep(Duration::from_millis(50));
     };
     if !status.success() {
-        return Err(ProgramsError::Build { name, tail: log_tail(&log), log });
+        return Err(ProgramsError::Build {
+            name,
+            tail: log_tail(&log),
+            log,
+        });
     }
     progress(&format!("built {name} after {} s", started.elapsed().as_secs()));
     let finished = folder.join(name);
@@ -321,12 +360,19 @@ mod tests {
 
     #[test]
     fn key_depends_on_the_toolchain() {
-        assert_ne!(key("go version go1.26.8 linux/amd64"), key("go version go1.26.9 linux/amd64"));
+        assert_ne!(
+            key("go version go1.26.8 linux/amd64"),
+            key("go version go1.26.9 linux/amd64")
+        );
     }
 
     #[test]
     fn pinned_kubernetes_version_is_found() {
-        assert!(numbers(kubernetes_version()) >= vec![1, 36, 0], "{}", kubernetes_version());
+        assert!(
+            numbers(kubernetes_version()) >= vec![1, 36, 0],
+            "{}",
+            kubernetes_version()
+        );
         assert!(linker_flags().contains("gitMinor=36"), "{}", linker_flags());
     }
 

@@ -40,12 +40,24 @@ impl Channel {
             // Ctrl-C goes to the owner, which may want to say good-bye first.
             .process_group(0)
             .spawn()?;
-        let stdin = child.stdin.take().ok_or_else(|| io::Error::other("the lab has no stdin"))?;
-        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("the lab has no stdout"))?;
+        let stdin = child
+            .stdin
+            .take()
+            .ok_or_else(|| io::Error::other("the lab has no stdin"))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("the lab has no stdout"))?;
         let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
         let copy = Arc::clone(&pending);
-        std::thread::Builder::new().name("lab".to_owned()).spawn(move || read_messages(stdout, &copy))?;
-        Ok(Self { child, stdin: Mutex::new(Some((stdin, 0))), pending })
+        std::thread::Builder::new()
+            .name("lab".to_owned())
+            .spawn(move || read_messages(stdout, &copy))?;
+        Ok(Self {
+            child,
+            stdin: Mutex::new(Some((stdin, 0))),
+            pending,
+        })
     }
 
     /// Sends a request and waits for its answer; `None` when the lab has ended.
@@ -64,7 +76,11 @@ impl Channel {
         *last += 1;
         let id = *last;
         let (sender, receiver) = oneshot::channel();
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.insert(id, sender);
+        self.pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()?
+            .insert(id, sender);
         let mut line = serde_json::to_string(&Request { id, command }).ok()?;
         line.push('\n');
         stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()).ok()?;
@@ -80,7 +96,10 @@ impl Channel {
                 // The namespace's first process asked the kernel to end it with this one.
                 self.child.kill()?;
                 self.child.wait()?;
-                return Err(io::Error::other(format!("the lab did not end within {} s and was killed", END.as_secs())));
+                return Err(io::Error::other(format!(
+                    "the lab did not end within {} s and was killed",
+                    END.as_secs()
+                )));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -36,7 +36,11 @@ impl Owner {
     pub(crate) fn current() -> io::Result<Self> {
         let pid = std::process::id();
         let start_time = start_time(pid)?.ok_or_else(|| io::Error::other("this process is not in /proc"))?;
-        Ok(Self { pid, start_time, pid_namespace: pid_namespace()? })
+        Ok(Self {
+            pid,
+            start_time,
+            pid_namespace: pid_namespace()?,
+        })
     }
 
     /// Whether the process runs; an owner that cannot be seen from here counts as running.
@@ -55,9 +59,11 @@ fn pid_namespace() -> io::Result<String> {
 /// Field 22 of `/proc/<pid>/stat`; the second field holds a program name with anything in it.
 fn start_time(pid: u32) -> io::Result<Option<u64>> {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => {
-            Ok(stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).and_then(|text| text.parse().ok()))
-        }
+        Ok(stat) => Ok(stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(19))
+            .and_then(|text| text.parse().ok())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -71,7 +77,10 @@ pub(super) fn create() -> io::Result<PathBuf> {
 fn create_in(base: &Path) -> io::Result<PathBuf> {
     sweep(base);
     let owner = Owner::current()?;
-    let folder = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", owner.pid)).tempdir_in(base)?.keep();
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("{PREFIX}{}-", owner.pid))
+        .tempdir_in(base)?
+        .keep();
     fs::write(folder.join(OWNER), serde_json::to_vec(&owner)?)?;
     Ok(folder)
 }
@@ -141,7 +150,10 @@ mod tests {
     use super::*;
 
     fn dead() -> Owner {
-        Owner { start_time: 1, ..Owner::current().unwrap() }
+        Owner {
+            start_time: 1,
+            ..Owner::current().unwrap()
+        }
     }
 
     #[test]
@@ -152,7 +164,13 @@ mod tests {
 
     #[test]
     fn an_owner_in_another_namespace_counts_as_alive() {
-        assert!(Owner { pid_namespace: "pid:[1]".to_owned(), ..dead() }.is_alive());
+        assert!(
+            Owner {
+                pid_namespace: "pid:[1]".to_owned(),
+                ..dead()
+            }
+            .is_alive()
+        );
     }
 
     #[test]
@@ -167,7 +185,11 @@ mod tests {
             }
             folder
         };
-        let (stale, kept, starting) = (folder("1-a", Some(dead())), folder("1-b", Some(dead())), folder("1-c", None));
+        let (stale, kept, starting) = (
+            folder("1-a", Some(dead())),
+            folder("1-b", Some(dead())),
+            folder("1-c", None),
+        );
         let foreign = base.path().join("something-else");
         fs::create_dir(&foreign).unwrap();
         keep(&kept).unwrap();

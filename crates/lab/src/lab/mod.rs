@@ -107,7 +107,10 @@ impl ClusterHandle {
     pub async fn client(&self) -> Result<kube::Client, LabError> {
         client_from(&self.kubeconfig_path)
             .await
-            .map_err(|message| LabError::Client { name: self.name.clone(), message })
+            .map_err(|message| LabError::Client {
+                name: self.name.clone(),
+                message,
+            })
     }
 }
 
@@ -148,8 +151,10 @@ impl Lab {
         let folder = folder::create().map_err(LabError::Folder)?;
         let program = match &topology.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()
-                .map_err(|source| LabError::Execute { program: PathBuf::from("the running program"), source })?,
+            None => std::env::current_exe().map_err(|source| LabError::Execute {
+                program: PathBuf::from("the running program"),
+                source,
+            })?,
         };
         let channel = Channel::open(&program, &folder).map_err(|source| LabError::Execute { program, source })?;
         match channel.ask(Command::Start { topology }).await {
@@ -169,10 +174,20 @@ impl Lab {
     /// # Errors
     /// When there is none.
     pub fn cluster(&self, name: &str) -> Result<&ClusterHandle, LabError> {
-        self.summary.clusters.iter().find(|cluster| cluster.name == name).ok_or_else(|| LabError::UnknownCluster {
-            name: name.to_owned(),
-            known: self.summary.clusters.iter().map(|cluster| cluster.name.as_str()).collect::<Vec<_>>().join(", "),
-        })
+        self.summary
+            .clusters
+            .iter()
+            .find(|cluster| cluster.name == name)
+            .ok_or_else(|| LabError::UnknownCluster {
+                name: name.to_owned(),
+                known: self
+                    .summary
+                    .clusters
+                    .iter()
+                    .map(|cluster| cluster.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     }
 
     /// All clusters, in the order of the topology.
@@ -211,7 +226,10 @@ impl Lab {
     /// When kubectl cannot be run or takes too long.
     pub async fn kubectl<S: AsRef<OsStr>>(&self, cluster: &str, arguments: &[S]) -> Result<Output, LabError> {
         let cluster = self.cluster(cluster)?;
-        let failed = |source| LabError::Kubectl { name: cluster.name.clone(), source };
+        let failed = |source| LabError::Kubectl {
+            name: cluster.name.clone(),
+            source,
+        };
         let output = tokio::process::Command::new(self.summary.programs.join("kubectl"))
             .args(arguments)
             .env("KUBECONFIG", &cluster.kubeconfig_path)
@@ -231,7 +249,12 @@ impl Lab {
     /// When the program is not in a state for it or does not come back.
     pub async fn apply(&self, cluster: &str, component: Component, action: Action) -> Result<(), LabError> {
         self.cluster(cluster)?;
-        self.ask(Command::Component { cluster: cluster.to_owned(), component, action }).await
+        self.ask(Command::Component {
+            cluster: cluster.to_owned(),
+            component,
+            action,
+        })
+        .await
     }
 
     /// Loses the node of a cluster: its Pods' processes end and nothing reports it.
@@ -240,7 +263,11 @@ impl Lab {
     /// When the lab has ended.
     pub async fn stop_pod_runner(&self, cluster: &str) -> Result<(), LabError> {
         self.cluster(cluster)?;
-        self.ask(Command::PodRunner { cluster: cluster.to_owned(), run: false }).await
+        self.ask(Command::PodRunner {
+            cluster: cluster.to_owned(),
+            run: false,
+        })
+        .await
     }
 
     /// Brings the node of a cluster back.
@@ -249,7 +276,11 @@ impl Lab {
     /// When the lab has ended.
     pub async fn start_pod_runner(&self, cluster: &str) -> Result<(), LabError> {
         self.cluster(cluster)?;
-        self.ask(Command::PodRunner { cluster: cluster.to_owned(), run: true }).await
+        self.ask(Command::PodRunner {
+            cluster: cluster.to_owned(),
+            run: true,
+        })
+        .await
     }
 
     /// Copies data and certificates of all clusters, for [`Topology::data_from`]. Each control plane is down meanwhile.
@@ -275,14 +306,18 @@ impl Lab {
     /// # Errors
     /// When the lab had to be killed.
     pub fn stop(mut self) -> Result<(), LabError> {
-        self.channel.close().map_err(|error| LabError::Failed { message: error.to_string() })
+        self.channel.close().map_err(|error| LabError::Failed {
+            message: error.to_string(),
+        })
     }
 
     async fn ask(&self, command: Command) -> Result<(), LabError> {
         match self.channel.ask(command).await {
             Some(Outcome::Failed { message }) => Err(LabError::Failed { message }),
             Some(_) => Ok(()),
-            None => Err(LabError::Ended { folder: self.folder().to_owned() }),
+            None => Err(LabError::Ended {
+                folder: self.folder().to_owned(),
+            }),
         }
     }
 }
@@ -292,7 +327,11 @@ impl Drop for Lab {
         // A failed test is the one moment when somebody wants to read the logs.
         if std::thread::panicking() && folder::keep(self.folder()).is_ok() {
             use std::io::Write as _;
-            let _ = writeln!(io::stderr().lock(), "kkp-lab: logs are kept for a day in {}", self.folder().display());
+            let _ = writeln!(
+                io::stderr().lock(),
+                "kkp-lab: logs are kept for a day in {}",
+                self.folder().display()
+            );
         }
     }
 }
@@ -306,5 +345,10 @@ fn summary(folder: PathBuf, started: Started) -> LabSummary {
         folder: cluster.folder,
         start_time: Duration::from_millis(cluster.start_milliseconds),
     });
-    LabSummary { folder, programs: started.programs, images: started.images, clusters: clusters.collect() }
+    LabSummary {
+        folder,
+        programs: started.programs,
+        images: started.images,
+        clusters: clusters.collect(),
+    }
 }

@@ -24,7 +24,11 @@ pub(crate) enum Command {
     /// Start everything; the first command, sent once.
     Start { topology: Topology },
     /// Do something to a program of a control plane.
-    Component { cluster: String, component: Component, action: Action },
+    Component {
+        cluster: String,
+        component: Component,
+        action: Action,
+    },
     /// Start or stop the pod runner of a cluster: its node is lost and comes back.
     PodRunner { cluster: String, run: bool },
     /// Copy data and certificates of all clusters.

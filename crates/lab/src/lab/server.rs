@@ -22,13 +22,24 @@ use crate::pod_runner::{self, PodRunnerConfig};
 /// Serves the owner until stdin closes.
 pub(super) fn serve(lab: &Path) -> io::Result<ExitCode> {
     let log = File::create(lab.join("lab.log"))?;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KKP_LAB_LOG").unwrap_or_else(|_| "info".into());
+    // While a server starts, its refusals are the normal case.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KKP_LAB_LOG")
+        .unwrap_or_else(|_| "info,kube_client::client::builder=off".into());
     // A subscriber that is already there is the caller's choice.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(log)
+        .try_init();
     let (sender, requests) = mpsc::unbounded_channel();
     // A thread of its own: the end of the owner must be seen even when the runtime is stuck.
-    std::thread::Builder::new().name("owner".to_owned()).spawn(move || read_requests(&sender))?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(answer(lab.to_owned(), requests))
+    std::thread::Builder::new()
+        .name("owner".to_owned())
+        .spawn(move || read_requests(&sender))?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(answer(lab.to_owned(), requests))
 }
 
 /// Ends the process at the end of stdin; with it the namespace and all that runs there.
@@ -41,7 +52,9 @@ fn read_requests(sender: &mpsc::UnboundedSender<Request>) {
                     break;
                 }
             }
-            Err(error) => send(&Message::Trouble { message: format!("the lab cannot read a request: {error}") }),
+            Err(error) => send(&Message::Trouble {
+                message: format!("the lab cannot read a request: {error}"),
+            }),
         }
     }
     std::process::exit(0);
@@ -57,12 +70,18 @@ fn send(message: &Message) {
 }
 
 async fn answer(lab: PathBuf, mut requests: mpsc::UnboundedReceiver<Request>) -> io::Result<ExitCode> {
-    let server = Arc::new(Server { lab, planes: OnceCell::new() });
+    let server = Arc::new(Server {
+        lab,
+        planes: OnceCell::new(),
+    });
     while let Some(Request { id, command }) = requests.recv().await {
         let server = Arc::clone(&server);
         // One slow answer must not hold up the rest: a test may thaw the store while the API server waits for it.
         tokio::spawn(async move {
-            let outcome = server.apply(command).await.unwrap_or_else(|message| Outcome::Failed { message });
+            let outcome = server
+                .apply(command)
+                .await
+                .unwrap_or_else(|message| Outcome::Failed { message });
             send(&Message::Answer { id, outcome });
         });
     }
@@ -84,15 +103,28 @@ impl Server {
     async fn apply(&self, command: Command) -> Result<Outcome, String> {
         match command {
             Command::Start { topology } => return self.start(topology).await.map(Outcome::Started),
-            Command::Component { cluster, component, action } => {
+            Command::Component {
+                cluster,
+                component,
+                action,
+            } => {
                 let plane = self.plane(&cluster)?;
-                plane.control.lock().await.apply(component, action).await.map_err(|error| error.to_string())?;
+                plane
+                    .control
+                    .lock()
+                    .await
+                    .apply(component, action)
+                    .await
+                    .map_err(|error| error.to_string())?;
             }
             Command::PodRunner { cluster, run } => self.plane(&cluster)?.set_runner(&cluster, run).await,
             Command::Snapshot { into } => {
                 for (name, plane) in self.planes()? {
                     let mut control = plane.control.lock().await;
-                    control.snapshot(&into.join(name)).await.map_err(|error| error.to_string())?;
+                    control
+                        .snapshot(&into.join(name))
+                        .await
+                        .map_err(|error| error.to_string())?;
                 }
             }
         }
@@ -100,11 +132,15 @@ impl Server {
     }
 
     fn planes(&self) -> Result<&BTreeMap<String, Plane>, String> {
-        self.planes.get().ok_or_else(|| "the lab has not been started".to_owned())
+        self.planes
+            .get()
+            .ok_or_else(|| "the lab has not been started".to_owned())
     }
 
     fn plane(&self, name: &str) -> Result<&Plane, String> {
-        self.planes()?.get(name).ok_or_else(|| format!("the lab has no cluster {name}"))
+        self.planes()?
+            .get(name)
+            .ok_or_else(|| format!("the lab has no cluster {name}"))
     }
 
     async fn start(&self, topology: Topology) -> Result<Started, String> {
@@ -118,15 +154,21 @@ impl Server {
 
     async fn start_all(&self, topology: &Topology) -> Result<Started, String> {
         if let Some(name) = topology.bad_name() {
-            return Err(format!("cluster name {name:?}: names must be DNS labels of at most 40 characters, each once"));
+            return Err(format!(
+                "cluster name {name:?}: names must be DNS labels of at most 40 characters, each once"
+            ));
         }
         let programs = tokio::task::spawn_blocking(Programs::ensure)
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
         let images = topology.images.clone().unwrap_or_else(|| self.lab.join("images"));
-        fs::create_dir_all(&images).map_err(|error| format!("cannot use the image folder {}: {error}", images.display()))?;
-        let starts = topology.clusters.iter().map(|cluster| self.start_plane(&programs, topology, cluster, &images));
+        fs::create_dir_all(&images)
+            .map_err(|error| format!("cannot use the image folder {}: {error}", images.display()))?;
+        let starts = topology
+            .clusters
+            .iter()
+            .map(|cluster| self.start_plane(&programs, topology, cluster, &images));
         let mut planes = BTreeMap::new();
         let mut clusters = Vec::new();
         for started in futures::future::join_all(starts).await {
@@ -137,8 +179,14 @@ impl Server {
             planes.insert(cluster.name.clone(), plane);
             clusters.push(cluster);
         }
-        self.planes.set(planes).map_err(|_| "the lab is already started".to_owned())?;
-        Ok(Started { programs: programs.folder().to_owned(), images, clusters })
+        self.planes
+            .set(planes)
+            .map_err(|_| "the lab is already started".to_owned())?;
+        Ok(Started {
+            programs: programs.folder().to_owned(),
+            images,
+            clusters,
+        })
     }
 
     async fn start_plane(
@@ -150,14 +198,20 @@ impl Server {
     ) -> Result<(Plane, StartedCluster), String> {
         let begin = Instant::now();
         let name = cluster.name.clone();
-        let snapshot = topology.data_from.as_ref().map(|folder| folder.join(&name)).filter(|folder| folder.is_dir());
+        let snapshot = topology
+            .data_from
+            .as_ref()
+            .map(|folder| folder.join(&name))
+            .filter(|folder| folder.is_dir());
         let options = ControlPlaneOptions {
             name: name.clone(),
             folder: self.lab.join(&name),
             data_from: snapshot,
             audit: topology.audit,
         };
-        let control = ControlPlane::start(programs, options).await.map_err(|error: ControlPlaneError| error.to_string())?;
+        let control = ControlPlane::start(programs, options)
+            .await
+            .map_err(|error: ControlPlaneError| error.to_string())?;
         let start_milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let started = StartedCluster {
             name: name.clone(),
@@ -174,7 +228,14 @@ impl Server {
             api_port: control.port(),
             ca_pem: control.ca(),
         };
-        Ok((Plane { control: Mutex::new(control), runner_config, runner: Mutex::new(None) }, started))
+        Ok((
+            Plane {
+                control: Mutex::new(control),
+                runner_config,
+                runner: Mutex::new(None),
+            },
+            started,
+        ))
     }
 }
 
@@ -196,5 +257,7 @@ impl Plane {
 async fn run_pods(cluster: String, config: PodRunnerConfig) {
     let Err(error) = pod_runner::run(config).await;
     tracing::error!(cluster, %error, "the pod runner ended");
-    send(&Message::Trouble { message: format!("the pod runner of cluster {cluster} ended: {error}") });
+    send(&Message::Trouble {
+        message: format!("the pod runner of cluster {cluster} ended: {error}"),
+    });
 }

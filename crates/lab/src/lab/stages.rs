@@ -78,13 +78,23 @@ fn the_folder(arguments: &[OsString]) -> Result<PathBuf, StageError> {
 
 fn stage_1(lab: &Path) -> Result<ExitCode, StageError> {
     enter_namespaces()?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(StageError::PrivateMounts)?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(StageError::PrivateMounts)?;
     let status = again(STAGE_2, lab)?.wait().map_err(StageError::Execute)?;
     if let Err(error) = folder::remove(lab) {
         let _ = writeln!(io::stderr().lock(), "kkp-lab: cannot remove {}: {error}", lab.display());
     }
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// As root directly; otherwise with a user namespace in which this user is root.
@@ -112,7 +122,11 @@ fn stage_2(lab: &Path) -> Result<ExitCode, StageError> {
     loop {
         match waitpid(None, None) {
             Ok(WaitStatus::Exited(pid, code)) if pid.as_raw().cast_unsigned() == server.id() => {
-                return Ok(if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                return Ok(if code == 0 {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                });
             }
             Ok(WaitStatus::Signaled(pid, ..)) if pid.as_raw().cast_unsigned() == server.id() => {
                 return Ok(ExitCode::FAILURE);
@@ -125,5 +139,8 @@ fn stage_2(lab: &Path) -> Result<ExitCode, StageError> {
 
 fn again(stage: &str, lab: &Path) -> Result<std::process::Child, StageError> {
     let program = std::env::current_exe().map_err(StageError::Execute)?;
-    Command::new(program).args([OsStr::new(stage), lab.as_os_str()]).spawn().map_err(StageError::Execute)
+    Command::new(program)
+        .args([OsStr::new(stage), lab.as_os_str()])
+        .spawn()
+        .map_err(StageError::Execute)
 }

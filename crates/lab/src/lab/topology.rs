@@ -56,7 +56,10 @@ impl Topology {
     /// Control planes of these names.
     #[must_use]
     pub fn of(names: &[&str]) -> Self {
-        Self { clusters: names.iter().map(|name| ClusterSpec::named(*name)).collect(), ..Self::default() }
+        Self {
+            clusters: names.iter().map(|name| ClusterSpec::named(*name)).collect(),
+            ..Self::default()
+        }
     }
 
     /// Names that cannot be used as folder and Node names, or that come twice.
@@ -64,12 +67,17 @@ impl Topology {
         let label = |name: &str| {
             !name.is_empty()
                 && name.len() <= 40
-                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
                 && !name.starts_with('-')
                 && !name.ends_with('-')
         };
         let mut seen = std::collections::BTreeSet::new();
-        self.clusters.iter().map(|cluster| cluster.name.as_str()).find(|name| !label(name) || !seen.insert(*name))
+        self.clusters
+            .iter()
+            .map(|cluster| cluster.name.as_str())
+            .find(|name| !label(name) || !seen.insert(*name))
     }
 }
 
