@@ -65,7 +65,8 @@ pub async fn client_from_file(path: &str, context: Option<&str>) -> anyhow::Resu
 }
 
 fn client(mut config: Config) -> anyhow::Result<kube::Client> {
-    config.default_retry = false;
+    // Go's client waits and asks again on 429 with Retry-After, for example while a new CRD's storage starts.
+    config.default_retry = true;
     config.connect_timeout = Some(Duration::from_secs(10));
     Ok(kube::Client::try_from(config)?)
 }

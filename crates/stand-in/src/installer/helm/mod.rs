@@ -4,5 +4,5 @@ mod client;
 mod manifest;
 mod release;
 
-pub use client::{Helm, Installation};
-pub use release::{Chart, Release, Status};
+pub use client::{Helm, Installation, Middle};
+pub use release::{Chart, Release, SECRET_TYPE, Status};
