@@ -154,8 +154,14 @@ fn target_minor(target: &str) -> Result<(u64, u64), Evidence> {
 }
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod proof_tests;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod seed_tests;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::samples::*;
-use super::*;
-
-type Judge = fn(&str, &Value) -> Evidence;
 
 fn complete() -> [(Judge, Value); 3] {
     [

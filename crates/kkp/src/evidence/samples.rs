@@ -175,3 +175,30 @@ pub(super) fn set(document: &mut Value, pointer: &str, value: Value) {
     }
     *place = value;
 }
+
+pub(super) type Judge = fn(&str, &Value) -> Evidence;
+
+/// Applies changes to a document and gives the evidence.
+pub(super) fn after(judge: Judge, mut document: Value, changes: &[(&str, Value)]) -> Evidence {
+    for (pointer, value) in changes {
+        set(&mut document, pointer, value.clone());
+    }
+    judge(TARGET, &document)
+}
+
+pub(super) fn expect_missing(evidence: &Evidence, part: &str) {
+    let Evidence::NotYet { missing } = evidence else {
+        panic!("{part}: {evidence:?}")
+    };
+    assert!(
+        missing.iter().any(|reason| reason.contains(part)),
+        "{part}: {missing:?}"
+    );
+}
+
+pub(super) fn expect_unknown(evidence: &Evidence, part: &str) {
+    let Evidence::Unknown { why } = evidence else {
+        panic!("{part}: {evidence:?}")
+    };
+    assert!(why.contains(part), "{part}: {why}");
+}

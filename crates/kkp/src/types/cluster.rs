@@ -63,7 +63,7 @@ slice! {
 slice! {
     /// Network settings of a Cluster.
     pub struct ClusterNetwork {
-        /// Whether konnectivity is used instead of OpenVPN.
+        /// Whether konnectivity is used instead of the older VPN.
         "konnectivityEnabled" => pub konnectivity_enabled: Field<bool>,
         /// `ipvs`, `iptables`, `ebpf` or `nftables`.
         "proxyMode" => pub proxy_mode: Field<String>,

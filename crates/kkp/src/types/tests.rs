@@ -61,7 +61,7 @@ fn a_real_configuration_is_read_without_its_secrets() {
 
 #[test]
 fn one_odd_object_does_not_hide_the_others() {
-    let list = json!({"apiVersion": "kubermatic.k8c.io/v1", "kind": "ClusterList", "metadata": {"resourceVersion": "7"}, "items": [
+    let document = json!({"apiVersion": "kubermatic.k8c.io/v1", "kind": "ClusterList", "metadata": {"resourceVersion": "7"}, "items": [
         {"metadata": {"name": "good"}, "spec": {"version": "1.33.1", "pause": false, "newField": {"a": [1]}}},
         {"metadata": {"name": "leaf"}, "spec": {"version": 1.33, "pause": "yes", "features": {"etcdLauncher": 1, "x": true}}},
         {"metadata": {"name": "section"}, "spec": {"cniPlugin": ["canal"], "clusterNetwork": null}, "status": "gone"},
@@ -71,7 +71,7 @@ fn one_odd_object_does_not_hide_the_others() {
         {"metadata": {"name": "last"}, "spec": {"version": "1.34.0"}},
     ]});
     // Through text, as a client does it: reading on after a wrong type is where decoders go wrong.
-    let clusters: ObjectList<Cluster> = serde_json::from_slice(&serde_json::to_vec(&list).unwrap()).unwrap();
+    let clusters: ObjectList<Cluster> = serde_json::from_slice(&serde_json::to_vec(&document).unwrap()).unwrap();
     let reasons = |name: &str| -> Vec<String> {
         let found = clusters
             .items
@@ -130,6 +130,30 @@ fn secrets_of_the_metadata_are_dropped() {
         Some(BTreeMap::from([("kept".to_owned(), "yes".to_owned())]))
     );
     assert_eq!(cluster.metadata.managed_fields, None);
+}
+
+/// What `Api::list` and a reflector ask of a type.
+fn is_readable<K>()
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let read: fn(kube::Client) -> kube::Api<K> = kube::Api::all;
+    // The list and the watch event are what a client decodes the type in.
+    let list: kube::core::ObjectList<K> =
+        serde_json::from_value(json!({"metadata": {}, "items": [{"metadata": {"name": "a"}, "spec": 1}]})).unwrap();
+    let event: kube::core::WatchEvent<K> =
+        serde_json::from_value(json!({"type": "ADDED", "object": {"metadata": {"name": "a"}, "status": []}})).unwrap();
+    assert_eq!(list.items.len(), 1);
+    assert!(matches!(event, kube::core::WatchEvent::Added(_)));
+    let _ = read;
+}
+
+#[test]
+fn the_kinds_can_be_read_by_a_client() {
+    is_readable::<KubermaticConfiguration>();
+    is_readable::<Seed>();
+    is_readable::<Cluster>();
+    is_readable::<Addon>();
 }
 
 #[test]
