@@ -46,7 +46,10 @@ impl CallError {
 
     /// The answer to `what` cannot be used.
     pub fn unusable(what: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Unusable { what: what.into(), problem: problem.into() }
+        Self::Unusable {
+            what: what.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -58,7 +61,10 @@ pub async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube:
     let what = what.into();
     match tokio::time::timeout(CALL_DEADLINE, future).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(CallError::Failed { what, source: Box::new(source) }),
+        Ok(Err(source)) => Err(CallError::Failed {
+            what,
+            source: Box::new(source),
+        }),
         Err(_) => Err(CallError::Deadline { what }),
     }
 }

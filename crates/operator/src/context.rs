@@ -8,8 +8,11 @@ use kkp_upgrade_core::timing::Timing;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
+use crate::http::Health;
 use crate::metrics::Metrics;
+use crate::record::WriteClock;
 use crate::seeds::SeedConnections;
+use crate::watches::Trigger;
 
 /// Field manager of every write.
 pub const FIELD_MANAGER: &str = "kkp-upgrade-operator";
@@ -17,6 +20,12 @@ pub const FIELD_MANAGER: &str = "kkp-upgrade-operator";
 pub const FINALIZER: &str = "upgrade.k8c.io/put-back";
 /// Annotation on the `KubermaticConfiguration`: our note about the limit.
 pub const THROTTLE_ANNOTATION: &str = "upgrade.k8c.io/throttle";
+/// Annotation on a KKPUpgrade: a new value means "look again", and after the end "go back to Preflight".
+pub const RETRY_ANNOTATION: &str = "upgrade.k8c.io/retry";
+/// Annotation on a KKPUpgrade: a new value ends the run.
+pub const ABORT_ANNOTATION: &str = "upgrade.k8c.io/abort";
+/// Annotation on a KKPUpgrade that has ended: a new value puts back at once what was held.
+pub const RELEASE_ANNOTATION: &str = "upgrade.k8c.io/release";
 /// Label on everything we create: UID of the KKPUpgrade.
 pub const UPGRADE_LABEL: &str = "upgrade.k8c.io/upgrade-uid";
 /// Annotation on a Job: digest of its intent.
@@ -52,6 +61,12 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counters and gauges.
     pub metrics: Metrics,
+    /// Whether the process is alive and ready.
+    pub health: Health,
+    /// Makes every KKPUpgrade look again.
+    pub trigger: Trigger,
+    /// When each status was last written.
+    pub writes: WriteClock,
     /// Numbers the effects of this process.
     pub effects: AtomicU64,
 }

@@ -1,0 +1,99 @@
+//! The operator's command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use kkp_upgrade_backup::BackupArguments;
+use kkp_upgrade_core::timing::Timing;
+
+use crate::prepare::PrepareArguments;
+use crate::telemetry::LogFormat;
+
+/// Upgrades a Kubermatic Kubernetes Platform.
+#[derive(Debug, Parser)]
+#[command(name = "kkp-upgrade-operator", version)]
+pub struct Arguments {
+    /// Format of the log on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// Which log lines are written, for example `info,kkp_upgrade_operator=debug`.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info")]
+    pub log_filter: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArguments>),
+    /// Prepare an installer Job (its init container).
+    Prepare(Box<PrepareArguments>),
+    /// Back up one target (a backup Job's container).
+    Backup(Box<BackupArguments>),
+    /// Print the CustomResourceDefinition as YAML.
+    Crd,
+}
+
+/// How the operator runs.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Namespace of this Pod, which is KKP's.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+    /// Name of this Pod.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: String,
+    /// UID of this Pod.
+    #[arg(long, env = "POD_UID")]
+    pub pod_uid: String,
+    /// Image of the operator for its Jobs; default: the one that this Pod runs.
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Claim for backups where a KKPUpgrade names none.
+    #[arg(long)]
+    pub default_backup_claim: Option<String>,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+    /// How often a waiting upgrade looks again when no watch reports anything.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "30000", value_parser = milliseconds)]
+    pub resync: Duration,
+    /// How often steps that wait for the platform look again.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
+    pub poll: Duration,
+    /// How long blockers that rest on unreadable facts are retried before the upgrade says Stalled.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "60000", value_parser = milliseconds)]
+    pub unknown_grace: Duration,
+    /// A verified backup older than this is renewed before anything is changed.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds)]
+    pub backup_max_age: Duration,
+    /// First pause between two attempts of a backup; doubled each time.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
+    pub retry_pause: Duration,
+}
+
+impl RunArguments {
+    /// The durations of the machine.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing {
+            resync: self.resync,
+            poll: self.poll,
+            unknown_grace: self.unknown_grace,
+            backup_max_age: self.backup_max_age,
+            retry_pause: self.retry_pause,
+            ..Timing::default()
+        }
+    }
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(number) if number > 0 => Ok(Duration::from_millis(number)),
+        _ => Err(format!("`{text}` is not a number of milliseconds above 0")),
+    }
+}

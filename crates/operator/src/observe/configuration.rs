@@ -1,0 +1,64 @@
+//! The `KubermaticConfiguration`: where the platform is, and the limit with our note on it. Reading only.
+
+use kkp_upgrade_core::facts::{ConfigurationFacts, Known, ThrottleMark};
+use kkp_upgrade_kkp::types::{Field, KubermaticConfiguration};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use crate::call::{CallError, call};
+use crate::context::{Context, THROTTLE_ANNOTATION};
+
+/// The one `KubermaticConfiguration`, and how many there are.
+pub(super) struct Found {
+    pub(super) configuration: KubermaticConfiguration,
+    pub(super) count: usize,
+    pub(super) namespace: String,
+}
+
+/// Finds it in any namespace. Where there are several, the one in the operator's namespace stands for the platform and a
+/// rule reports the others.
+pub(super) async fn find(context: &Context) -> Result<Found, CallError> {
+    let api = Api::<KubermaticConfiguration>::all(context.client.clone());
+    let mut items = call("list of KubermaticConfigurations", api.list(&ListParams::default()))
+        .await?
+        .items;
+    let count = items.len();
+    items.sort_by_key(|item| {
+        (
+            item.namespace().as_deref() != Some(&*context.namespace),
+            item.name_any(),
+        )
+    });
+    let Some(configuration) = items.into_iter().next() else {
+        return Err(CallError::unusable(
+            "KubermaticConfiguration",
+            "there is none on this cluster: is KKP installed here?",
+        ));
+    };
+    let namespace = configuration.namespace().unwrap_or_default();
+    Ok(Found {
+        configuration,
+        count,
+        namespace,
+    })
+}
+
+/// What the core needs of it.
+pub(super) fn facts(configuration: &KubermaticConfiguration) -> ConfigurationFacts {
+    let limit = &configuration.spec.seed_controller.maximum_parallel_reconciles;
+    ConfigurationFacts {
+        namespace: configuration.namespace().unwrap_or_default(),
+        name: configuration.name_any(),
+        uid: configuration.uid().unwrap_or_default(),
+        resource_version: configuration.resource_version().unwrap_or_default(),
+        maximum_parallel_reconciles: limit.get().copied(),
+        throttle_mark: match (limit, configuration.annotations().get(THROTTLE_ANNOTATION)) {
+            (Field::Unreadable { found }, _) => Known::Unknown(format!("maximumParallelReconciles is of type {found}")),
+            (_, None) => Known::Is(None),
+            (_, Some(text)) => match serde_json::from_str::<ThrottleMark>(text) {
+                Ok(mark) => Known::Is(Some(mark)),
+                Err(error) => Known::Unknown(format!("it is not a note of ours: {error}")),
+            },
+        },
+    }
+}

@@ -1,0 +1,238 @@
+//! A Job of ours, its Pod and its fence. Reading only.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
+use kkp_upgrade_core::facts::{Fence, JobFacts};
+use kkp_upgrade_core::status::Status;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use crate::call::{CallError, call};
+use crate::context::{Context, FENCE_OWNER_ANNOTATION, INTENT_ANNOTATION, UPGRADE_LABEL};
+
+/// The Job of this name as it is now, read live: what a watch says is never enough for a decision about a Job.
+pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &str) -> Result<JobFacts, CallError> {
+    let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
+    let job = call(format!("Job {name}"), jobs.get_opt(name)).await?;
+    let fence = fence(context, name).await?;
+    let Some(job) = job else {
+        return Ok(JobFacts::Absent {
+            fence: fence == Fence::Pod,
+        });
+    };
+    let intent = status.step.as_ref().and_then(|step| step.intent.as_deref());
+    let ours = job.labels().get(UPGRADE_LABEL).map(String::as_str) == Some(uid)
+        && job.annotations().get(INTENT_ANNOTATION).map(String::as_str) == intent;
+    if !ours {
+        return Ok(JobFacts::Foreign);
+    }
+    let uid = job.uid().unwrap_or_default();
+    let pods = Api::<Pod>::namespaced(context.client.clone(), &context.namespace);
+    let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
+    let pods = call(format!("Pods of Job {name}"), pods.list(&selector)).await?.items;
+    Ok(match ended(&job) {
+        Some(true) => JobFacts::Succeeded {
+            uid,
+            message: main_message(&pods, true),
+        },
+        Some(false) => JobFacts::Failed {
+            uid,
+            message: failure(&job, &pods),
+        },
+        None => JobFacts::Running {
+            uid,
+            fence,
+            waiting: waiting(&pods),
+        },
+    })
+}
+
+async fn fence(context: &Context, job: &str) -> Result<Fence, CallError> {
+    let fences = Api::<ConfigMap>::namespaced(context.client.clone(), &context.namespace);
+    let fence = call(format!("fence of Job {job}"), fences.get_opt(job)).await?;
+    Ok(match fence {
+        None => Fence::Absent,
+        Some(fence) if fence.annotations().get(FENCE_OWNER_ANNOTATION).map(String::as_str) == Some("operator") => {
+            Fence::Operator
+        }
+        // Whoever else made it: the main program may have started.
+        Some(_) => Fence::Pod,
+    })
+}
+
+/// Whether the Job has ended, and how. Counters turn before the last process is gone; only the terminal conditions with
+/// nothing active and nothing terminating prove it.
+fn ended(job: &Job) -> Option<bool> {
+    let status = job.status.as_ref()?;
+    if status.active.unwrap_or(0) > 0 || status.terminating.unwrap_or(0) > 0 {
+        return None;
+    }
+    let is = |kind: &str| {
+        status
+            .conditions
+            .as_ref()
+            .is_some_and(|all| all.iter().any(|found| found.type_ == kind && found.status == "True"))
+    };
+    if is("Complete") {
+        Some(true)
+    } else if is("Failed") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Termination message of the main container.
+fn main_message(pods: &[Pod], successful: bool) -> String {
+    let statuses = |pod: &Pod| {
+        pod.status
+            .as_ref()
+            .and_then(|status| status.container_statuses.clone())
+            .unwrap_or_default()
+    };
+    let terminated = |container: ContainerStatus| container.state.and_then(|state| state.terminated);
+    pods.iter()
+        .flat_map(statuses)
+        .filter_map(terminated)
+        .find(|state| (state.exit_code == 0) == successful)
+        .and_then(|state| state.message)
+        .unwrap_or_default()
+}
+
+/// Why a Job failed: exit code and the last error lines of the container that failed, init containers first.
+fn failure(job: &Job, pods: &[Pod]) -> String {
+    for pod in pods {
+        let Some(status) = &pod.status else { continue };
+        let containers = status
+            .init_container_statuses
+            .iter()
+            .flatten()
+            .chain(status.container_statuses.iter().flatten());
+        for container in containers {
+            let Some(state) = container.state.as_ref().and_then(|state| state.terminated.as_ref()) else {
+                continue;
+            };
+            if state.exit_code != 0 {
+                let lines = error_lines(state.message.as_deref().unwrap_or_default());
+                return format!(
+                    "container {} ended with code {}: {lines}",
+                    container.name, state.exit_code
+                );
+            }
+        }
+    }
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let said = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Failed")
+        .and_then(|condition| condition.message);
+    said.unwrap_or_else(|| "its Pod is gone and nothing says why".to_owned())
+}
+
+/// The messages of the last error lines; lines that are JSON objects (as the installer writes them) are read, the others
+/// are taken as they are.
+fn error_lines(log: &str) -> String {
+    let mut errors = Vec::new();
+    let mut last = String::new();
+    for line in log.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match serde_json::from_str::<serde_json::Value>(line) {
+            Ok(entry) => {
+                let text = |key: &str| entry.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+                let message = if text("msg").is_empty() {
+                    text("error")
+                } else {
+                    text("msg")
+                };
+                last = message.trim().to_owned();
+                if matches!(text("level"), "error" | "fatal") || entry.get("error").is_some() {
+                    errors.push(last.clone());
+                }
+            }
+            Err(_) => last = line.to_owned(),
+        }
+    }
+    if errors.is_empty() {
+        last
+    } else {
+        errors.split_off(errors.len().saturating_sub(2)).join("; ")
+    }
+}
+
+/// What a Pod that cannot start waits for.
+fn waiting(pods: &[Pod]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let containers = status
+            .init_container_statuses
+            .iter()
+            .flatten()
+            .chain(status.container_statuses.iter().flatten());
+        let stuck = containers
+            .filter_map(|container| {
+                let waiting = container.state.as_ref()?.waiting.as_ref()?;
+                let reason = waiting.reason.as_deref()?;
+                let harmless = matches!(reason, "PodInitializing" | "ContainerCreating");
+                (!harmless).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message")))
+            })
+            .next();
+        stuck.or_else(|| {
+            let unscheduled = status
+                .conditions
+                .iter()
+                .flatten()
+                .find(|found| found.type_ == "PodScheduled" && found.status == "False")?;
+            Some(
+                unscheduled
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| "not scheduled".to_owned()),
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_lines_of_the_installer_are_read_and_others_taken_as_they_are() {
+        let log = "{\"level\":\"info\",\"msg\":\"start\"}\n{\"level\":\"error\",\"msg\":\"   ❌ Operation failed: no class.\"}\n";
+        assert_eq!(error_lines(log), "❌ Operation failed: no class.");
+        assert_eq!(error_lines("{\"error\":\"volume is full\"}"), "volume is full");
+        assert_eq!(error_lines("plain\nlast line\n"), "last line");
+        assert_eq!(error_lines(""), "");
+    }
+
+    #[test]
+    fn a_job_has_ended_only_when_nothing_of_it_lives() {
+        let job =
+            |value: serde_json::Value| serde_json::from_value::<Job>(serde_json::json!({ "status": value })).unwrap();
+        let failed = serde_json::json!([{"type": "Failed", "status": "True"}]);
+        assert_eq!(
+            ended(&job(serde_json::json!({"conditions": failed, "failed": 1}))),
+            Some(false)
+        );
+        assert_eq!(
+            ended(&job(serde_json::json!({"conditions": failed, "terminating": 1}))),
+            None
+        );
+        assert_eq!(
+            ended(&job(
+                serde_json::json!({"failed": 1, "conditions": [{"type": "FailureTarget", "status": "True"}]})
+            )),
+            None
+        );
+        assert_eq!(
+            ended(&job(
+                serde_json::json!({"conditions": [{"type": "Complete", "status": "True"}]})
+            )),
+            Some(true)
+        );
+        assert_eq!(ended(&job(serde_json::json!({"active": 1}))), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What KKP runs on one cluster: Deployments, Pods and the stamp on its CRDs. Reading only.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kkp_upgrade_kkp::evidence::{CLUSTER_CRD, Observed};
+use kube::api::{ListParams, ObjectMeta};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+
+use crate::call::{CallError, call};
+
+/// Namespaces of the charts that the master stack installs, of every supported release (KKP installer, stack
+/// `kubermatic-master`).
+pub const CHART_NAMESPACES: [&str; 7] = [
+    "kubermatic",
+    "cert-manager",
+    "dex",
+    "oauth",
+    "nginx-ingress-controller",
+    "envoy-gateway-controller",
+    "telemetry-system",
+];
+
+/// Objects per page: bounds what one answer can take.
+const PAGE: u32 = 500;
+
+/// What KKP runs on one cluster.
+pub(super) struct Survey {
+    pub(super) deployments: Result<Vec<Deployment>, String>,
+    pub(super) crd: Result<Option<ObjectMeta>, String>,
+    pub(super) pods: Result<Vec<Pod>, String>,
+}
+
+impl Survey {
+    pub(super) async fn read(client: &Client, namespace: &str, place: &str) -> Self {
+        let crds = Api::<CustomResourceDefinition>::all(client.clone());
+        let (deployments, crd, pods) = tokio::join!(
+            list::<Deployment>(
+                Api::namespaced(client.clone(), namespace),
+                format!("Deployments of {place}"),
+                ListParams::default()
+            ),
+            call(
+                format!("CRD {CLUSTER_CRD} of {place}"),
+                crds.get_metadata_opt(CLUSTER_CRD)
+            ),
+            list::<Pod>(
+                Api::namespaced(client.clone(), namespace),
+                format!("Pods of {place}"),
+                ListParams::default()
+            ),
+        );
+        Self {
+            deployments: deployments.map_err(|error| error.to_string()),
+            crd: crd
+                .map(|crd| crd.map(|crd| crd.metadata))
+                .map_err(|error| error.to_string()),
+            pods: pods.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Nothing could be read, for one reason.
+    pub(super) fn unreadable(why: &str) -> Self {
+        Self {
+            deployments: Err(why.to_owned()),
+            crd: Err(why.to_owned()),
+            pods: Err(why.to_owned()),
+        }
+    }
+
+    pub(super) fn observed_deployments(&self) -> Observed<&[Deployment]> {
+        match &self.deployments {
+            Ok(deployments) => Observed::Found(deployments),
+            Err(why) => Observed::Unreadable(why.clone()),
+        }
+    }
+
+    pub(super) fn observed_crd(&self) -> Observed<&ObjectMeta> {
+        match &self.crd {
+            Ok(Some(metadata)) => Observed::Found(metadata),
+            Ok(None) => Observed::Absent,
+            Err(why) => Observed::Unreadable(why.clone()),
+        }
+    }
+
+    pub(super) fn deployment(&self, name: &str) -> Result<Option<&Deployment>, String> {
+        let deployments = self.deployments.as_ref().map_err(Clone::clone)?;
+        Ok(deployments
+            .iter()
+            .find(|deployment| deployment.metadata.name.as_deref() == Some(name)))
+    }
+}
+
+/// A whole list, page by page.
+pub(super) async fn list<K>(api: Api<K>, what: String, parameters: ListParams) -> Result<Vec<K>, CallError>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let first = Some(parameters.limit(PAGE));
+    let pages = stream::try_unfold(first, |next| {
+        let (api, what) = (api.clone(), what.clone());
+        async move {
+            let Some(parameters) = next else {
+                return Ok::<_, CallError>(None);
+            };
+            let page = call(what, api.list(&parameters)).await?;
+            let token = page.metadata.continue_.filter(|token| !token.is_empty());
+            let next = token.map(|token| parameters.continue_token(&token));
+            Ok(Some((stream::iter(page.items).map(Ok), next)))
+        }
+    });
+    pages.try_flatten().try_collect().await
+}

@@ -1,0 +1,190 @@
+//! Wires the parts: the only place that knows them all.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_core::rules::Catalogue;
+use kube::runtime::controller::Error as ControllerError;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Config};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{Arguments, Command, RunArguments};
+use crate::call::call;
+use crate::context::{Context, FIELD_MANAGER};
+use crate::http::{self, Health};
+use crate::leader::{self, LeaderConfig};
+use crate::metrics::Metrics;
+use crate::reconcile::{error_policy, reconcile};
+use crate::seeds::SeedConnections;
+use crate::watches::{self, Trigger};
+use crate::{prepare, record, telemetry};
+
+/// Rounds at the same time: each KKPUpgrade has one, and more than one works at a time only in dry runs.
+const CONCURRENCY: u16 = 4;
+/// Worker threads: the work is waiting for API servers.
+const WORKERS: usize = 2;
+
+/// Runs what the command line says.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    telemetry::init(arguments.log_format, &arguments.log_filter);
+    // One TLS provider in the whole process; a second installation is refused and harmless.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()?;
+    match command {
+        Command::Run(arguments) => runtime.block_on(Box::pin(operate(*arguments))),
+        Command::Prepare(arguments) => Ok(runtime.block_on(Box::pin(prepare::run(*arguments)))?),
+        Command::Backup(arguments) => {
+            runtime.block_on(Box::pin(kkp_upgrade_backup::run(*arguments)))?;
+            Ok(())
+        }
+        Command::Crd => {
+            let text = serde_saphyr::to_string(&kkp_upgrade_api::crd())?;
+            std::io::stdout().lock().write_all(text.as_bytes())?;
+            Ok(())
+        }
+    }
+}
+
+async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
+    let mut config = Config::infer().await.context("no access to the API server")?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    let client = Client::try_from(config.clone())?;
+    let context = Arc::new(build_context(client, &arguments).await?);
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(
+        arguments.http_address,
+        context.metrics.clone(),
+        context.health.clone(),
+        stop.clone(),
+    ));
+    let leadership = leader::start(LeaderConfig::new(config, &arguments.namespace, &arguments.pod_uid));
+    context.health.set_ready("configuration");
+    tracing::info!(namespace = arguments.namespace, "waiting to become the leader");
+    tokio::select! {
+        () = leadership.acquired() => {}
+        () = terminated() => { leadership.release().await; return Ok(()) }
+        result = serving => { result??; bail!("the health server ended") }
+    }
+    context.metrics.leader(true);
+    tracing::info!("leading");
+    watches::follow_master(&context, &arguments.namespace);
+    let result = tokio::select! {
+        () = control(context.clone()) => Err(anyhow::anyhow!("the controller ended")),
+        () = leadership.lost() => Err(anyhow::anyhow!("the leader lease was lost: another operator may lead now")),
+        () = terminated() => Ok(()),
+    };
+    stop.cancel();
+    if result.is_ok() {
+        tracing::info!("asked to stop");
+        leadership.release().await;
+    }
+    result
+}
+
+/// Everything is in the API: a round that is cut off by a stop is made again by the next operator, so stopping needs no
+/// waiting.
+async fn control(context: Arc<Context>) {
+    let upgrades = Api::<KKPUpgradeObject>::all(context.client.clone());
+    let controller = Controller::new(upgrades, watcher::Config::default())
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_all_on(context.trigger.stream());
+    controller
+        .run(reconcile, error_policy, context.clone())
+        .for_each(|result| {
+            context.health.beat();
+            match result {
+                Ok(_) | Err(ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..)) => {}
+                Err(error) => tracing::warn!(%error, "watch of KKPUpgrades"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn build_context(client: Client, arguments: &RunArguments) -> anyhow::Result<Context> {
+    let catalogue = Catalogue::embedded()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("the compiled-in catalogue")?;
+    let image = match &arguments.image {
+        Some(image) => image.clone(),
+        None => own_image(&client, &arguments.namespace, &arguments.pod_name).await?,
+    };
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: Some(arguments.pod_name.clone()),
+    };
+    Ok(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        namespace: arguments.namespace.clone(),
+        pod_uid: arguments.pod_uid.clone(),
+        pod_name: arguments.pod_name.clone(),
+        image,
+        default_backup_claim: arguments.default_backup_claim.clone(),
+        catalogue,
+        timing: arguments.timing(),
+        seeds: SeedConnections::default(),
+        metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
+        health: Health::new(&["configuration"]),
+        trigger: Trigger::default(),
+        writes: record::WriteClock::default(),
+        effects: std::sync::atomic::AtomicU64::new(0),
+    })
+}
+
+/// The image that this Pod runs: Jobs run the very same.
+async fn own_image(client: &Client, namespace: &str, pod: &str) -> anyhow::Result<String> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let pod = call(format!("own Pod {namespace}/{pod}"), api.get(pod)).await?;
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let own = containers
+        .iter()
+        .find(|container| container.name == "operator")
+        .or_else(|| containers.first());
+    own.and_then(|container| container.image.clone())
+        .context("the own Pod has no image")
+}
+
+/// SIGTERM or Ctrl-C.
+async fn terminated() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(interrupt.await),
+    }
+}

@@ -1,0 +1,385 @@
+//! Every permission that the operator and its Jobs have, with the reason for it: the one list from which `deploy/` and
+//! the documentation are generated. Pure data; talks to no cluster.
+//!
+//! A permission stands here together with the call that needs it, never before. What is read on seeds needs nothing
+//! here: seeds are read with the kubeconfig that the Seed names.
+
+/// Namespace of KKP and of everything that is ours.
+pub const NAMESPACE: &str = "kubermatic";
+/// ServiceAccount of the operator.
+pub const OPERATOR: &str = "kkp-upgrade-operator";
+/// ServiceAccount of Jobs that run `kubermatic-installer`.
+pub const INSTALLER: &str = "kkp-upgrade-installer";
+/// ServiceAccount of Jobs that write and verify a backup.
+pub const BACKUP: &str = "kkp-upgrade-backup";
+
+/// Namespaces of KKP's charts beside [`NAMESPACE`] (KKP source, `pkg/install/stack`). Not every platform has all of
+/// them, so their bindings are a kustomization of their own.
+pub const CHART_NAMESPACES: [&str; 10] = [
+    "cert-manager",
+    "dex",
+    "envoy-gateway-controller",
+    "logging",
+    "minio",
+    "mla",
+    "monitoring",
+    "nginx-ingress-controller",
+    "oauth",
+    "telemetry-system",
+];
+
+/// What one ServiceAccount may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Account {
+    /// Name of the ServiceAccount.
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// An existing ClusterRole that it is bound to, and why.
+    pub bound_to: Option<(&'static str, &'static str)>,
+    /// What it may do, by place.
+    pub grants: &'static [Grant],
+}
+
+/// Permissions in one place.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub permissions: &'static [Permission],
+}
+
+/// Where permissions hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the whole cluster.
+    Cluster,
+    /// In [`NAMESPACE`].
+    Namespace,
+    /// In each of [`CHART_NAMESPACES`] that exists.
+    ChartNamespaces,
+}
+
+/// One rule of RBAC.
+#[derive(Debug, Clone, Copy)]
+pub struct Permission {
+    /// API groups; `""` is the core group.
+    pub groups: &'static [&'static str],
+    /// Resources; paths where `groups` is empty.
+    pub resources: &'static [&'static str],
+    /// Names that it is restricted to; empty = any.
+    pub names: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// What needs it.
+    pub why: &'static str,
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+
+const fn permission(
+    group: &'static [&'static str],
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Permission {
+    Permission {
+        groups: group,
+        resources,
+        names: &[],
+        verbs,
+        why,
+    }
+}
+
+const OURS: &[&str] = &["upgrade.k8c.io"];
+const KKP: &[&str] = &["kubermatic.k8c.io"];
+const CORE: &[&str] = &[""];
+
+/// Every account.
+pub const ACCOUNTS: [Account; 3] = [
+    Account {
+        name: OPERATOR,
+        purpose: "the operator itself",
+        bound_to: None,
+        grants: &[
+            Grant {
+                place: Place::Cluster,
+                permissions: OPERATOR_CLUSTER,
+            },
+            Grant {
+                place: Place::Namespace,
+                permissions: OPERATOR_NAMESPACE,
+            },
+            Grant {
+                place: Place::ChartNamespaces,
+                permissions: OPERATOR_CHARTS,
+            },
+        ],
+    },
+    Account {
+        name: INSTALLER,
+        purpose: "Jobs that run `kubermatic-installer`, after an init container that takes the run's fence",
+        bound_to: Some((
+            "cluster-admin",
+            "the installer creates CRDs, ClusterRoles (among them one bound to cluster-admin), webhooks and namespaces",
+        )),
+        grants: &[],
+    },
+    Account {
+        name: BACKUP,
+        purpose: "Jobs that write and verify a backup",
+        bound_to: None,
+        grants: &[
+            Grant {
+                place: Place::Cluster,
+                permissions: BACKUP_CLUSTER,
+            },
+            Grant {
+                place: Place::Namespace,
+                permissions: BACKUP_NAMESPACE,
+            },
+        ],
+    },
+];
+
+const OPERATOR_CLUSTER: &[Permission] = &[
+    permission(
+        OURS,
+        &["kkpupgrades"],
+        READ,
+        "the watch; one in a wrong namespace is told so",
+    ),
+    permission(
+        OURS,
+        &["kkpupgrades/status"],
+        &["update"],
+        "every state is written with PUT under a resourceVersion",
+    ),
+    permission(
+        &["events.k8s.io"],
+        &["events"],
+        &["create", "patch"],
+        "events on the KKPUpgrade; repeats are counted up",
+    ),
+    permission(
+        KKP,
+        &["clusters", "addons"],
+        READ,
+        "state of user clusters where the master is a seed",
+    ),
+    permission(
+        &["storage.k8s.io"],
+        &["storageclasses"],
+        &["get", "list"],
+        "rule: `kubermatic-fast` exists, or the installer stops",
+    ),
+    permission(
+        &["apiextensions.k8s.io"],
+        &["customresourcedefinitions"],
+        &["get", "list"],
+        "evidence: the version annotation of KKP's CRDs; at start: our own CRD is there",
+    ),
+    Permission {
+        groups: CORE,
+        resources: &["namespaces"],
+        names: &["kube-system"],
+        verbs: &["get"],
+        why: "its UID tells whether a Seed is this very cluster",
+    },
+    Permission {
+        groups: &[],
+        resources: &["/version"],
+        names: &[],
+        verbs: &["get"],
+        why: "rule: the Kubernetes version of the master",
+    },
+];
+
+const OPERATOR_NAMESPACE: &[Permission] = &[
+    permission(OURS, &["kkpupgrades"], &["patch"], "the finalizer"),
+    permission(
+        OURS,
+        &["kkpupgrades/finalizers"],
+        &["update"],
+        "the plan's ConfigMap is owned by the KKPUpgrade and blocks its deletion",
+    ),
+    permission(
+        KKP,
+        &["kubermaticconfigurations"],
+        &["get", "list", "watch", "patch", "update"],
+        "the limit and our note of its original, in one PATCH; a dry-run update shows whether KKP's webhooks answer",
+    ),
+    permission(
+        KKP,
+        &["seeds"],
+        &["get", "list", "watch", "patch"],
+        "state of seeds; a dry-run patch shows whether KKP's webhooks answer",
+    ),
+    permission(
+        &["apps"],
+        &["deployments", "statefulsets"],
+        READ,
+        "evidence: image and roll-out of KKP's components",
+    ),
+    permission(
+        CORE,
+        &["pods"],
+        READ,
+        "rule: no failing Pods of KKP; outcome of our Jobs; our own image",
+    ),
+    permission(CORE, &["pods/log"], &["get"], "the last error lines of a failed Job"),
+    permission(
+        &["batch"],
+        &["jobs"],
+        &["get", "list", "watch", "create", "delete"],
+        "installer and backup run as Jobs. Whoever creates Jobs here may use any ServiceAccount of this namespace, the installer's included: treat this account like that one",
+    ),
+    permission(
+        CORE,
+        &["configmaps"],
+        &["get", "list", "watch", "create", "update", "delete"],
+        "plan, fences of Jobs, note of what stays changed; KKP's own are read for the plan",
+    ),
+    permission(
+        CORE,
+        &["secrets"],
+        &["get", "list"],
+        "kubeconfigs of seeds, Helm values, Helm releases: their names contain revisions, so they cannot be named here",
+    ),
+    permission(
+        CORE,
+        &["persistentvolumeclaims"],
+        &["get"],
+        "rule: the claim for backups exists and is bound",
+    ),
+    Permission {
+        groups: &["coordination.k8s.io"],
+        resources: &["leases"],
+        names: &["kkp-upgrade-active", "kkp-upgrade-operator-leader"],
+        verbs: &["get", "update"],
+        why: "one upgrade at a time; one active operator",
+    },
+    permission(
+        &["coordination.k8s.io"],
+        &["leases"],
+        &["create"],
+        "the same two, the first time: a creation cannot be restricted by name",
+    ),
+];
+
+const OPERATOR_CHARTS: &[Permission] = &[permission(
+    CORE,
+    &["secrets"],
+    &["get", "list"],
+    "Helm releases of KKP's charts: one that is failed or pending would be uninstalled by the installer",
+)];
+
+/// The groups that a backup takes in.
+const BACKUP_GROUPS: &[&str] = &[
+    "kubermatic.k8c.io",
+    "apps.kubermatic.k8c.io",
+    "operatingsystemmanager.k8c.io",
+    "applicationcatalog.k8c.io",
+    "upgrade.k8c.io",
+];
+
+const BACKUP_CLUSTER: &[Permission] = &[
+    permission(
+        BACKUP_GROUPS,
+        &["*"],
+        &["get", "list"],
+        "everything that KKP keeps; resources are found by discovery, so that one which a release adds is not left out in silence",
+    ),
+    permission(
+        &["apiextensions.k8s.io"],
+        &["customresourcedefinitions"],
+        &["get", "list"],
+        "the definitions of what is backed up",
+    ),
+    Permission {
+        groups: CORE,
+        resources: &["namespaces"],
+        names: &["kube-system"],
+        verbs: &["get"],
+        why: "its UID names the cluster in the manifest",
+    },
+];
+
+const BACKUP_NAMESPACE: &[Permission] = &[permission(
+    CORE,
+    &["configmaps"],
+    &["get", "list"],
+    "the ConfigMaps of KKP's namespace are part of the backup",
+)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = (&'static str, Place, &'static Permission)> {
+        ACCOUNTS.iter().flat_map(|account| {
+            account
+                .grants
+                .iter()
+                .flat_map(|grant| grant.permissions.iter().map(|one| (account.name, grant.place, one)))
+        })
+    }
+
+    #[test]
+    fn only_the_backup_of_kkp_groups_has_a_wildcard_and_it_only_reads() {
+        for (account, _, permission) in all() {
+            assert!(
+                !permission.verbs.contains(&"*") && !permission.groups.contains(&"*"),
+                "{permission:?}"
+            );
+            if permission.resources.contains(&"*") {
+                assert_eq!(account, BACKUP);
+                assert_eq!(permission.verbs, ["get", "list"]);
+                assert!(
+                    permission.groups.iter().all(|group| group.ends_with(".k8c.io")),
+                    "{permission:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_read_only_in_named_namespaces_and_nothing_of_rbac_is_touched() {
+        for (account, place, permission) in all() {
+            if permission.resources.contains(&"secrets") {
+                assert_ne!(place, Place::Cluster, "{account}");
+                assert_eq!(permission.verbs, ["get", "list"]);
+            }
+            assert!(
+                !permission.groups.contains(&"rbac.authorization.k8s.io"),
+                "{permission:?}"
+            );
+            for verb in ["escalate", "bind", "impersonate", "deletecollection"] {
+                assert!(!permission.verbs.contains(&verb), "{permission:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_permission_says_what_needs_it_and_stands_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (account, place, permission) in all() {
+            assert!(permission.why.len() > 10, "{permission:?}");
+            for resource in permission.resources {
+                for verb in permission.verbs {
+                    let key = format!("{account} {place:?} {:?} {resource} {verb}", permission.groups);
+                    assert!(seen.insert(key.clone()), "{key} stands twice");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_backup_takes_in_no_group_that_its_account_cannot_read() {
+        for group in kkp_upgrade_backup::KKP_GROUPS {
+            assert!(BACKUP_GROUPS.contains(&group), "{group}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What makes a KKPUpgrade look again: changes of Jobs, of the configuration, of Seeds, and inside seeds. A watch only
+//! wakes; every decision reads live. Talks to master and seeds, reading only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use kkp_upgrade_kkp::types::{Addon, Cluster, KubermaticConfiguration, Seed};
+use kube::api::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::context::{Context, UPGRADE_LABEL};
+
+/// Changes that come close together wake once; the first wakes at once.
+const COALESCE: Duration = Duration::from_millis(200);
+
+/// Makes every KKPUpgrade look again.
+pub struct Trigger {
+    sender: watch::Sender<u64>,
+    seeds: Mutex<SeedWatches>,
+}
+
+/// Watches inside seeds, while at least one run is locked.
+#[derive(Default)]
+struct SeedWatches {
+    running: BTreeMap<(String, (String, String)), Vec<AbortHandle>>,
+    wanted_by: BTreeSet<String>,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Self {
+            sender: watch::Sender::new(0),
+            seeds: Mutex::default(),
+        }
+    }
+}
+
+impl Trigger {
+    /// Wakes every KKPUpgrade.
+    pub fn all(&self) {
+        self.sender.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// One item per wake-up, coalesced: the first at once, then at most one every [`COALESCE`].
+    pub fn stream(&self) -> impl Stream<Item = ()> + Send + 'static {
+        futures::stream::unfold(self.sender.subscribe(), |mut receiver| async move {
+            receiver.changed().await.ok()?;
+            tokio::time::sleep(COALESCE / 4).await;
+            receiver.mark_unchanged();
+            Some(((), receiver))
+        })
+    }
+}
+
+/// Watches of the master that live as long as the operator.
+pub fn follow_master(context: &std::sync::Arc<Context>, namespace: &str) {
+    let labelled = watcher::Config::default().labels(UPGRADE_LABEL);
+    let client = &context.client;
+    spawn(
+        context,
+        changes(
+            Api::<PartialObjectMeta<Job>>::namespaced(client.clone(), namespace),
+            labelled,
+        ),
+    );
+    spawn(
+        context,
+        changes(
+            Api::<KubermaticConfiguration>::namespaced(client.clone(), namespace),
+            watcher::Config::default(),
+        ),
+    );
+    spawn(
+        context,
+        changes(
+            Api::<Seed>::namespaced(client.clone(), namespace),
+            watcher::Config::default(),
+        ),
+    );
+    spawn(
+        context,
+        changes(
+            Api::<PartialObjectMeta<Deployment>>::namespaced(client.clone(), namespace),
+            watcher::Config::default(),
+        ),
+    );
+}
+
+fn spawn(context: &std::sync::Arc<Context>, stream: impl Stream<Item = ()> + Send + 'static) {
+    let context = context.clone();
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        while stream.next().await.is_some() {
+            context.trigger.all();
+        }
+    });
+}
+
+/// Starts and stops the watches inside seeds: there while a run is locked, one set per connection.
+pub async fn follow_seeds(context: &Context, upgrade: &str, locked: bool) {
+    let known = context.seeds.known().await;
+    let mut watches = context
+        .trigger
+        .seeds
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if locked {
+        watches.wanted_by.insert(upgrade.to_owned());
+    } else {
+        watches.wanted_by.remove(upgrade);
+    }
+    let wanted = !watches.wanted_by.is_empty();
+    watches.running.retain(|(name, identity), handles| {
+        let keep = wanted
+            && known
+                .get(name)
+                .is_some_and(|connection| connection.identity == *identity);
+        if !keep {
+            handles.iter().for_each(AbortHandle::abort);
+        }
+        keep
+    });
+    if !wanted {
+        return;
+    }
+    for (name, connection) in known {
+        let sender = context.trigger.sender.clone();
+        let namespace = context.namespace.clone();
+        watches
+            .running
+            .entry((name, connection.identity))
+            .or_insert_with(|| seed_watches(&connection.client, &namespace, &sender));
+    }
+}
+
+fn seed_watches(client: &Client, namespace: &str, sender: &watch::Sender<u64>) -> Vec<AbortHandle> {
+    let everything = watcher::Config::default;
+    let wake = |stream: futures::stream::BoxStream<'static, ()>| {
+        let sender = sender.clone();
+        let task = stream.for_each(move |()| {
+            sender.send_modify(|count| *count = count.wrapping_add(1));
+            std::future::ready(())
+        });
+        tokio::spawn(task).abort_handle()
+    };
+    vec![
+        wake(
+            changes(
+                Api::<PartialObjectMeta<Deployment>>::namespaced(client.clone(), namespace),
+                everything(),
+            )
+            .boxed(),
+        ),
+        wake(changes(Api::<Cluster>::all(client.clone()), everything()).boxed()),
+        wake(changes(Api::<Addon>::all(client.clone()), everything()).boxed()),
+    ]
+}
+
+/// Changes of objects; errors are retried with back-off and wake nobody.
+fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = ()> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    watcher(api, config)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(|event| std::future::ready(event.ok().map(|_| ())))
+}
