@@ -48,7 +48,10 @@ pub fn optional<T>(answer: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
 /// # Errors
 /// When the text is no usable kubeconfig.
 pub async fn client_from(kubeconfig: &str, context: Option<&str>) -> anyhow::Result<kube::Client> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let parsed = Kubeconfig::from_yaml(kubeconfig)?;
     client(Config::from_custom_kubeconfig(parsed, &options).await?)
 }
@@ -58,7 +61,10 @@ pub async fn client_from(kubeconfig: &str, context: Option<&str>) -> anyhow::Res
 /// # Errors
 /// When the file can't be read or used.
 pub async fn client_from_file(path: &str, context: Option<&str>) -> anyhow::Result<kube::Client> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     // Reads relative paths of certificates next to the file, which the text alone does not tell.
     let parsed = Kubeconfig::read_from(path).with_context(|| format!("failed to load kubeconfig {path}"))?;
     client(Config::from_custom_kubeconfig(parsed, &options).await?)

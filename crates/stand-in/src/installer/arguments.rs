@@ -192,15 +192,10 @@ impl Deploy {
     /// # Errors
     /// The real program's message when there is no such stack.
     pub fn stack(&self) -> Result<Stack, String> {
-        [
-            Stack::Master,
-            Stack::Seed,
-            Stack::SeedMla,
-            Stack::UserClusterMla,
-        ]
-        .into_iter()
-        .find(|stack| stack.name() == self.stack)
-        .ok_or_else(|| format!("unknown stack \"{}\" specified", self.stack))
+        [Stack::Master, Stack::Seed, Stack::SeedMla, Stack::UserClusterMla]
+            .into_iter()
+            .find(|stack| stack.name() == self.stack)
+            .ok_or_else(|| format!("unknown stack \"{}\" specified", self.stack))
     }
 
     /// Whether the run leaves this chart alone.
@@ -210,22 +205,13 @@ impl Deploy {
     }
 
     fn fill_from(&mut self, environment: &Environment) {
-        let get = |name: &str| {
-            environment
-                .get(name)
-                .filter(|value| !value.is_empty())
-                .cloned()
-        };
-        self.config = self
-            .config
-            .take()
-            .or_else(|| get("CONFIG_YAML").map(PathBuf::from));
+        let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+        self.config = self.config.take().or_else(|| get("CONFIG_YAML").map(PathBuf::from));
         self.kubeconfig = self.kubeconfig.take().or_else(|| get("KUBECONFIG"));
         self.kube_context = self.kube_context.take().or_else(|| get("KUBE_CONTEXT"));
         self.helm_binary = self.helm_binary.take().or_else(|| get("HELM_BINARY"));
         if self.helm_values.is_empty() {
-            self.helm_values
-                .extend(get("HELM_VALUES").map(PathBuf::from));
+            self.helm_values.extend(get("HELM_VALUES").map(PathBuf::from));
         }
     }
 }
@@ -258,9 +244,7 @@ pub fn parse(args: Vec<OsString>, environment: &Environment) -> Result<Arguments
     if let Command::Deploy(deploy) = &mut arguments.command {
         deploy.fill_from(environment);
         if deploy.helm_timeout < Duration::from_secs(10) {
-            return Err(Refusal::Usage(
-                "--helm-timeout must be at least 10s".to_owned(),
-            ));
+            return Err(Refusal::Usage("--helm-timeout must be at least 10s".to_owned()));
         }
     }
     Ok(arguments)
@@ -275,17 +259,13 @@ fn refusal(error: &clap::Error) -> Refusal {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Refusal::Help(error.to_string())
         }
-        ErrorKind::UnknownArgument if invalid.starts_with('-') => {
-            Refusal::Usage(format!("unknown flag: {invalid}"))
-        }
+        ErrorKind::UnknownArgument if invalid.starts_with('-') => Refusal::Usage(format!("unknown flag: {invalid}")),
         ErrorKind::InvalidSubcommand => {
             let name = match error.get(ContextKind::InvalidSubcommand) {
                 Some(ContextValue::String(text)) => text.clone(),
                 _ => String::new(),
             };
-            Refusal::Usage(format!(
-                "unknown command \"{name}\" for \"kubermatic-installer\""
-            ))
+            Refusal::Usage(format!("unknown command \"{name}\" for \"kubermatic-installer\""))
         }
         _ => Refusal::Usage(error.to_string()),
     }
@@ -300,14 +280,10 @@ fn go_duration(text: &str) -> Result<Duration, String> {
         return Err(invalid());
     }
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .ok_or_else(invalid)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
         let (number, tail) = rest.split_at(digits);
         let amount: u64 = number.parse().map_err(|_| invalid())?;
-        let letters = tail
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         total += match unit {
             "h" => Duration::from_secs(amount.saturating_mul(3600)),

@@ -72,10 +72,7 @@ fn the_environment_fills_flags_and_flags_win() {
 
 #[test]
 fn what_the_real_program_does_not_know_is_refused() {
-    assert_eq!(
-        usage(&["deploy", "--dry-run"]),
-        "unknown flag: --dry-run"
-    );
+    assert_eq!(usage(&["deploy", "--dry-run"]), "unknown flag: --dry-run");
     assert_eq!(
         usage(&["rollback"]),
         "unknown command \"rollback\" for \"kubermatic-installer\""

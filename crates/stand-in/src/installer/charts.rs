@@ -20,11 +20,19 @@ pub(super) struct ChartStep {
 }
 
 const fn step(name: &'static str, namespace: &'static str) -> ChartStep {
-    ChartStep { name, namespace, atomic: true }
+    ChartStep {
+        name,
+        namespace,
+        atomic: true,
+    }
 }
 
 const fn ingress(name: &'static str) -> ChartStep {
-    ChartStep { name, namespace: name, atomic: false }
+    ChartStep {
+        name,
+        namespace: name,
+        atomic: false,
+    }
 }
 
 /// The chart that carries KKP itself.
@@ -34,7 +42,12 @@ pub(super) const TELEMETRY: ChartStep = step("telemetry", "telemetry-system");
 
 /// Charts of the master stack before the operator. None of a headless installation.
 #[must_use]
-pub(super) fn before_operator(release: &Release, deploy: &Deploy, configuration: &Value, values: &Value) -> Vec<ChartStep> {
+pub(super) fn before_operator(
+    release: &Release,
+    deploy: &Deploy,
+    configuration: &Value,
+    values: &Value,
+) -> Vec<ChartStep> {
     if is_headless(configuration) {
         return Vec::new();
     }
@@ -52,7 +65,11 @@ pub(super) fn before_operator(release: &Release, deploy: &Deploy, configuration:
         charts.push(step("cert-manager", "cert-manager"));
     }
     let dex = minor >= 28 || (minor == 27 && values["useNewDexChart"] == true);
-    charts.push(if dex { step("dex", "dex") } else { step("oauth", "oauth") });
+    charts.push(if dex {
+        step("dex", "dex")
+    } else {
+        step("oauth", "oauth")
+    });
     charts
 }
 
@@ -74,7 +91,11 @@ pub(super) fn of_seed_stack(stack: Stack, release: &Release, deploy: &Deploy) ->
         Stack::UserClusterMla => user_cluster_monitoring_charts(),
     };
     if stack == Stack::Seed && switches.separate_seed && minor >= 30 {
-        let name = if minor >= 31 { "envoy-gateway-controller" } else { "nginx-ingress-controller" };
+        let name = if minor >= 31 {
+            "envoy-gateway-controller"
+        } else {
+            "nginx-ingress-controller"
+        };
         charts.insert(0, ingress(name));
     }
     charts.retain(|chart| match chart.name {
@@ -123,7 +144,11 @@ fn user_cluster_monitoring_charts() -> Vec<ChartStep> {
 #[must_use]
 pub(super) fn chart(release: &Release, name: &str) -> Chart {
     let version = release.semantic_version();
-    let plain = if version.minor <= 25 { format!("v{version}") } else { version.to_string() };
+    let plain = if version.minor <= 25 {
+        format!("v{version}")
+    } else {
+        version.to_string()
+    };
     Chart {
         name: name.to_owned(),
         version: plain,
@@ -150,7 +175,12 @@ pub(super) fn objects(release: &Release, step: &ChartStep, values: &Value) -> Ve
         return operator_objects(&operator_image(release, values));
     }
     let image = format!("{}:{}", release.shared_repository(step.name), release.version);
-    let mut objects = vec![deployment(step.name, step.namespace, &release.version, json!([{"name": step.name, "image": image}]))];
+    let mut objects = vec![deployment(
+        step.name,
+        step.namespace,
+        &release.version,
+        json!([{"name": step.name, "image": image}]),
+    )];
     if step.name == "minio" {
         // Without a keep policy: an uninstall takes the etcd backups with it.
         objects.push(json!({
@@ -211,7 +241,10 @@ mod tests {
     #[test]
     fn a_pinned_tag_and_the_missing_repository_are_traps() {
         let enterprise = Release::of("2.31.0", Edition::Enterprise).unwrap();
-        assert_eq!(operator_image(&enterprise, &json!({})), "quay.io/kubermatic/kubermatic:v2.31.0");
+        assert_eq!(
+            operator_image(&enterprise, &json!({})),
+            "quay.io/kubermatic/kubermatic:v2.31.0"
+        );
         let values = json!({"kubermaticOperator": {"image": {"tag": "v2.30.6", "repository": "mirror/kkp-ee"}}});
         assert_eq!(operator_image(&enterprise, &values), "mirror/kkp-ee:v2.30.6");
     }
@@ -221,12 +254,24 @@ mod tests {
         let names = |version: &str, configuration: &Value, values: &Value| -> Vec<&'static str> {
             let release = Release::of(version, Edition::Community).unwrap();
             let deploy = crate::installer::tests::deploy_arguments(&["deploy"]);
-            before_operator(&release, &deploy, configuration, values).iter().map(|step| step.name).collect()
+            before_operator(&release, &deploy, configuration, values)
+                .iter()
+                .map(|step| step.name)
+                .collect()
         };
         let issuer = json!({"spec": {"ingress": {"certificateIssuer": {"name": "letsencrypt"}}}});
-        assert_eq!(names("2.26.1", &issuer, &json!({})), ["nginx-ingress-controller", "cert-manager", "oauth"]);
-        assert_eq!(names("2.27.1", &json!({}), &json!({"useNewDexChart": true})), ["nginx-ingress-controller", "dex"]);
-        assert_eq!(names("2.31.0", &json!({}), &json!({})), ["envoy-gateway-controller", "dex"]);
+        assert_eq!(
+            names("2.26.1", &issuer, &json!({})),
+            ["nginx-ingress-controller", "cert-manager", "oauth"]
+        );
+        assert_eq!(
+            names("2.27.1", &json!({}), &json!({"useNewDexChart": true})),
+            ["nginx-ingress-controller", "dex"]
+        );
+        assert_eq!(
+            names("2.31.0", &json!({}), &json!({})),
+            ["envoy-gateway-controller", "dex"]
+        );
         let headless = json!({"spec": {"featureGates": {"HeadlessInstallation": true}}});
         assert!(names("2.31.0", &headless, &json!({})).is_empty());
     }

@@ -39,10 +39,17 @@ pub(super) async fn namespace(client: &kube::Client, name: &str) -> anyhow::Resu
         return Ok(());
     }
     let namespace = Namespace {
-        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
         ..Namespace::default()
     };
-    within("create namespace", namespaces.create(&PostParams::default(), &namespace)).await?;
+    within(
+        "create namespace",
+        namespaces.create(&PostParams::default(), &namespace),
+    )
+    .await?;
     Ok(())
 }
 
@@ -61,11 +68,18 @@ pub(super) async fn storage_class(
     }
     let provisioner = provisioner(client, provider, &classes, log).await?;
     let class = StorageClass {
-        metadata: ObjectMeta { name: Some(CLASS.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(CLASS.to_owned()),
+            ..ObjectMeta::default()
+        },
         provisioner,
         ..StorageClass::default()
     };
-    within("create the StorageClass", classes.create(&PostParams::default(), &class)).await?;
+    within(
+        "create the StorageClass",
+        classes.create(&PostParams::default(), &class),
+    )
+    .await?;
     log.info("✅ Success.");
     ledger.record("effect", json!({"effect": "storage-class"}))
 }
@@ -78,13 +92,17 @@ async fn provisioner(
 ) -> anyhow::Result<String> {
     let Some(provider) = provider else {
         let drivers: Api<CSIDriver> = Api::all(client.clone());
-        let known = within("list CSI drivers", drivers.list(&ListParams::default())).await?.into_iter();
+        let known = within("list CSI drivers", drivers.list(&ListParams::default()))
+            .await?
+            .into_iter();
         let mut names = known.filter_map(|driver| driver.metadata.name);
         if let Some(driver) = names.find(|name| PROVIDERS.iter().any(|(_, driver)| driver == name)) {
             return Ok(driver);
         }
         let deeper = log.deeper();
-        deeper.warn(format!("The {CLASS} StorageClass does not exist yet. Depending on your environment,"));
+        deeper.warn(format!(
+            "The {CLASS} StorageClass does not exist yet. Depending on your environment,"
+        ));
         deeper.warn("the installer can auto-create a class for you, see the --storageclass CLI flag.");
         bail!("no --storageclass flag given.")
     };
@@ -96,10 +114,14 @@ async fn provisioner(
                 .and_then(|all| all.get("storageclass.kubernetes.io/is-default-class"))
                 .is_some_and(|value| value == "true")
         });
-        return marked.map(|class| class.provisioner).context("no default StorageClass found");
+        return marked
+            .map(|class| class.provisioner)
+            .context("no default StorageClass found");
     }
     let known = PROVIDERS.iter().find(|(name, _)| *name == provider);
-    known.map(|(_, driver)| (*driver).to_owned()).with_context(|| format!("invalid provider \"{provider}\" given"))
+    known
+        .map(|(_, driver)| (*driver).to_owned())
+        .with_context(|| format!("invalid provider \"{provider}\" given"))
 }
 
 /// KKP's CRDs of the master: created or fully replaced (labels and annotations of the live ones are lost), each waited for.
@@ -127,7 +149,10 @@ pub(super) async fn definitions(
             .await
             .with_context(|| format!("CRD {name} is not established"))??;
     }
-    ledger.record("effect", json!({"effect": "crds", "count": wanted.len(), "version": release.version}))
+    ledger.record(
+        "effect",
+        json!({"effect": "crds", "count": wanted.len(), "version": release.version}),
+    )
 }
 
 async fn write_definition(
@@ -159,7 +184,9 @@ async fn established(api: &Api<CustomResourceDefinition>, name: &str) -> anyhow:
 /// Creates the given configuration, or patches the live one: fields that the file lacks are removed, the status is not touched.
 pub(super) async fn apply_configuration(client: &kube::Client, given: &Value, ledger: &Ledger) -> anyhow::Result<()> {
     let api = kkp_namespaced(client, "KubermaticConfiguration");
-    let name = given["metadata"]["name"].as_str().context("the configuration has no name")?;
+    let name = given["metadata"]["name"]
+        .as_str()
+        .context("the configuration has no name")?;
     match optional(within("get the configuration", api.get(name)).await)? {
         None => {
             let object: DynamicObject = serde_json::from_value(given.clone())?;
@@ -168,11 +195,19 @@ pub(super) async fn apply_configuration(client: &kube::Client, given: &Value, le
         Some(live) => {
             let mut spec = given["spec"].clone();
             if let (Some(wanted), Some(present)) = (spec.as_object_mut(), live.data["spec"].as_object()) {
-                let gone: Vec<_> = present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+                let gone: Vec<_> = present
+                    .keys()
+                    .filter(|key| !wanted.contains_key(*key))
+                    .cloned()
+                    .collect();
                 wanted.extend(gone.into_iter().map(|key| (key, Value::Null)));
             }
             let patch = Patch::Merge(json!({"spec": spec}));
-            within("patch the configuration", api.patch(name, &PatchParams::default(), &patch)).await?;
+            within(
+                "patch the configuration",
+                api.patch(name, &PatchParams::default(), &patch),
+            )
+            .await?;
         }
     }
     ledger.record("effect", json!({"effect": "kubermatic-configuration"}))
@@ -183,14 +218,23 @@ pub(super) async fn delete_ingresses(client: &kube::Client, ledger: &Ledger) -> 
     for (namespace, name) in [("kubermatic", "kubermatic"), ("dex", "dex")] {
         let api: Api<Ingress> = Api::namespaced(client.clone(), namespace);
         if optional(within("delete an Ingress", api.delete(name, &DeleteParams::default())).await)?.is_some() {
-            ledger.record("effect", json!({"effect": "ingress-deleted", "namespace": namespace, "name": name}))?;
+            ledger.record(
+                "effect",
+                json!({"effect": "ingress-deleted", "namespace": namespace, "name": name}),
+            )?;
         }
     }
     Ok(())
 }
 
 /// Install, upgrade, or leave alone (KKP source, `pkg/install/util/helm.go`, `DeployHelmChart`).
-pub(super) fn needs_installation(existing: Option<&HelmRelease>, chart: &Chart, values: &Value, force: bool, log: &Log) -> bool {
+pub(super) fn needs_installation(
+    existing: Option<&HelmRelease>,
+    chart: &Chart,
+    values: &Value,
+    force: bool,
+    log: &Log,
+) -> bool {
     let Some(existing) = existing else { return true };
     let (old, new) = (&existing.chart().version, &chart.version);
     match (parse_version(old), parse_version(new)) {

@@ -34,7 +34,13 @@ impl Outcome {
     #[track_caller]
     fn good(&self) {
         assert_eq!(self.code, 0, "{}", self.text);
-        assert!(self.text.lines().last().unwrap().contains("🛬 Installation completed successfully"));
+        assert!(
+            self.text
+                .lines()
+                .last()
+                .unwrap()
+                .contains("🛬 Installation completed successfully")
+        );
     }
 }
 
@@ -81,7 +87,16 @@ impl Bench {
             state_folder: self.state_folder(),
             output: buffer.clone(),
         };
-        let mut args = vec!["deploy", "-o", "json", "--helm-values", &values, "--skip-dependencies", "--helm-timeout", "10s"];
+        let mut args = vec![
+            "deploy",
+            "-o",
+            "json",
+            "--helm-values",
+            &values,
+            "--skip-dependencies",
+            "--helm-timeout",
+            "10s",
+        ];
         args.extend(more);
         let code = run_in(args.into_iter().map(OsString::from).collect(), surroundings).await;
         let text = String::from_utf8(buffer.lock().unwrap().clone()).unwrap();
@@ -89,7 +104,8 @@ impl Bench {
     }
 
     async fn upgrade(&self, version: &str) -> Outcome {
-        self.install(version, Edition::Community, &values(), &["--disable-telemetry"]).await
+        self.install(version, Edition::Community, &values(), &["--disable-telemetry"])
+            .await
     }
 
     fn state_folder(&self) -> PathBuf {
@@ -102,18 +118,25 @@ impl Bench {
 
     async fn history(&self) -> Vec<(u32, Status, String)> {
         let history = self.helm().history("kubermatic", "kubermatic-operator").await.unwrap();
-        history.iter().map(|release| (release.version, release.status(), release.chart().version.clone())).collect()
+        history
+            .iter()
+            .map(|release| (release.version, release.status(), release.chart().version.clone()))
+            .collect()
     }
 
     async fn operator_image(&self) -> String {
         let deployments: Api<Deployment> = Api::namespaced(self.client(), "kubermatic");
         let operator = serde_json::to_value(deployments.get("kubermatic-operator").await.unwrap()).unwrap();
-        operator["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+        operator["spec"]["template"]["spec"]["containers"][0]["image"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     async fn crd_version(&self) -> String {
-        let definitions: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
-            Api::all(self.client());
+        let definitions: Api<
+            k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+        > = Api::all(self.client());
         let seeds = definitions.get("seeds.kubermatic.k8c.io").await.unwrap();
         seeds.metadata.annotations.unwrap()["app.kubernetes.io/version"].clone()
     }
@@ -121,14 +144,19 @@ impl Bench {
     async fn platform_is(&self, version: &str, edition: &str) {
         let api = state::kkp_namespaced(&self.client(), "KubermaticConfiguration");
         let status = json!({"status": {"kubermaticVersion": version, "kubermaticEdition": edition}});
-        api.patch_status("kubermatic", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        api.patch_status("kubermatic", &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
     }
 
     /// Everything that a run could have changed.
     async fn writes(&self) -> Vec<String> {
         let secrets: Api<Secret> = Api::all(self.client());
         let list = secrets.list(&ListParams::default().labels("owner=helm")).await.unwrap();
-        let mut all: Vec<String> = list.into_iter().map(|secret| secret.metadata.resource_version.unwrap()).collect();
+        let mut all: Vec<String> = list
+            .into_iter()
+            .map(|secret| secret.metadata.resource_version.unwrap())
+            .collect();
         all.push(self.operator_image().await);
         all.push(self.crd_version().await);
         all
@@ -172,12 +200,21 @@ async fn fresh_installation_needs_a_storage_class(bench: &Bench) {
     refused.refused_with("failed to deploy StorageClass: no --storageclass flag given.");
     assert!(bench.history().await.is_empty());
     let class = StorageClass {
-        metadata: kube::api::ObjectMeta { name: Some("kubermatic-fast".to_owned()), ..Default::default() },
+        metadata: kube::api::ObjectMeta {
+            name: Some("kubermatic-fast".to_owned()),
+            ..Default::default()
+        },
         provisioner: "lab".to_owned(),
         ..StorageClass::default()
     };
-    Api::all(bench.client()).create(&PostParams::default(), &class).await.unwrap();
-    bench.install("2.30.6", Edition::Community, &values(), &arguments).await.good();
+    Api::all(bench.client())
+        .create(&PostParams::default(), &class)
+        .await
+        .unwrap();
+    bench
+        .install("2.30.6", Edition::Community, &values(), &arguments)
+        .await
+        .good();
     assert_eq!(bench.history().await, [(1, Status::Deployed, "2.30.6".to_owned())]);
     assert_eq!(bench.operator_image().await, "quay.io/kubermatic/kubermatic:v2.30.6");
     assert_eq!(bench.crd_version().await, "v2.30.6");
@@ -190,7 +227,10 @@ async fn fresh_installation_needs_a_storage_class(bench: &Bench) {
 async fn an_upgrade_replaces_definitions_and_adds_a_revision(bench: &Bench) {
     bench.platform_is("v2.30.6", "CE").await;
     bench.upgrade("2.31.0").await.good();
-    let expected = [(1, Status::Superseded, "2.30.6".to_owned()), (2, Status::Deployed, "2.31.0".to_owned())];
+    let expected = [
+        (1, Status::Superseded, "2.30.6".to_owned()),
+        (2, Status::Deployed, "2.31.0".to_owned()),
+    ];
     assert_eq!(bench.history().await, expected);
     assert_eq!(bench.crd_version().await, "v2.31.0");
     assert_eq!(bench.operator_image().await, "quay.io/kubermatic/kubermatic:v2.31.0");
@@ -214,42 +254,85 @@ async fn a_seed_and_its_clusters_are_checked(bench: &Bench) {
     let secret = json!({"metadata": {"name": "seed-kubeconfig"},
         "stringData": {"kubeconfig": std::fs::read_to_string(bench.plane.kubeconfig()).unwrap()}});
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "kubermatic");
-    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    secrets
+        .create(&PostParams::default(), &serde_json::from_value(secret).unwrap())
+        .await
+        .unwrap();
     let seeds = state::kkp_namespaced(&client, "Seed");
     let seed = json!({"apiVersion": "kubermatic.k8c.io/v1", "kind": "Seed", "metadata": {"name": "kubermatic"},
         "spec": {"kubeconfig": {"name": "absent", "namespace": "kubermatic"}}});
-    seeds.create(&PostParams::default(), &serde_json::from_value(seed).unwrap()).await.unwrap();
-    bench.upgrade("2.31.1").await.refused_with("failed to create client for Seed cluster");
+    seeds
+        .create(&PostParams::default(), &serde_json::from_value(seed).unwrap())
+        .await
+        .unwrap();
+    bench
+        .upgrade("2.31.1")
+        .await
+        .refused_with("failed to create client for Seed cluster");
     let patch = |patch: Value| {
         let seeds = seeds.clone();
-        async move { seeds.patch("kubermatic", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap() }
+        async move {
+            seeds
+                .patch("kubermatic", &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .unwrap()
+        }
     };
     patch(json!({"spec": {"kubeconfig": {"name": "seed-kubeconfig"}}})).await;
     let status = |conditions: Value, version: &str| {
         let seeds = seeds.clone();
         let patch = json!({"status": {"conditions": conditions, "versions": {"kubermatic": version}}});
-        async move { seeds.patch_status("kubermatic", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap() }
+        async move {
+            seeds
+                .patch_status("kubermatic", &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .unwrap()
+        }
     };
-    status(json!({"KubeconfigValid": {"status": "True"}, "ResourcesReconciled": {"status": "False"}}), "v2.31.0").await;
+    status(
+        json!({"KubeconfigValid": {"status": "True"}, "ResourcesReconciled": {"status": "False"}}),
+        "v2.31.0",
+    )
+    .await;
     bench.upgrade("2.31.1").await.refused_with("is not healthy");
     status(json!({"ResourcesReconciled": {"status": "True"}}), "v2.29.0").await;
-    bench.upgrade("2.31.1").await.refused_with("is on version v2.29.0 and must be updated first");
+    bench
+        .upgrade("2.31.1")
+        .await
+        .refused_with("is on version v2.29.0 and must be updated first");
     status(json!({}), "v2.31.0").await;
     let clusters: Api<DynamicObject> = state::kkp(&client, "Cluster");
     let cluster = json!({"apiVersion": "kubermatic.k8c.io/v1", "kind": "Cluster", "metadata": {"name": "old"},
         "spec": {"version": "1.32.13", "containerRuntime": "docker"}});
-    clusters.create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await.unwrap();
+    clusters
+        .create(&PostParams::default(), &serde_json::from_value(cluster).unwrap())
+        .await
+        .unwrap();
     let refused = bench.upgrade("2.31.1").await;
     refused.refused_with("cluster old (version 1.32.13) on Seed kubermatic would not be supported anymore");
     refused.refused_with("docker");
-    clusters.delete("old", &kube::api::DeleteParams::default()).await.unwrap();
+    clusters
+        .delete("old", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
 }
 
 async fn a_chart_that_does_not_come_up_is_rolled_back(bench: &Bench) {
     bench.script("installer: {faults: [{step: chart/kubermatic-operator, when: during, action: fail, message: no quota, times: 1}]}");
-    bench.upgrade("2.31.1").await.refused_with("has been rolled back due to atomic being set: no quota");
-    let states: Vec<_> = bench.history().await.into_iter().map(|(_, status, chart)| (status, chart)).collect();
-    let tail = [(Status::Failed, "2.31.1".to_owned()), (Status::Deployed, "2.31.0".to_owned())];
+    bench
+        .upgrade("2.31.1")
+        .await
+        .refused_with("has been rolled back due to atomic being set: no quota");
+    let states: Vec<_> = bench
+        .history()
+        .await
+        .into_iter()
+        .map(|(_, status, chart)| (status, chart))
+        .collect();
+    let tail = [
+        (Status::Failed, "2.31.1".to_owned()),
+        (Status::Deployed, "2.31.0".to_owned()),
+    ];
     assert_eq!(states[2..], tail);
     assert_eq!(bench.operator_image().await, "quay.io/kubermatic/kubermatic:v2.31.0");
     assert_eq!(bench.crd_version().await, "v2.31.1", "definitions do not go back");
@@ -257,9 +340,16 @@ async fn a_chart_that_does_not_come_up_is_rolled_back(bench: &Bench) {
 
 async fn a_pinned_tag_keeps_the_old_platform(bench: &Bench) {
     let pinned = json!({"kubermaticOperator": {"image": {"tag": "v2.31.0"}, "imagePullSecret": "{}"}});
-    bench.install("2.31.2", Edition::Community, &pinned, &["--disable-telemetry"]).await.good();
+    bench
+        .install("2.31.2", Edition::Community, &pinned, &["--disable-telemetry"])
+        .await
+        .good();
     assert_eq!(bench.operator_image().await, "quay.io/kubermatic/kubermatic:v2.31.0");
-    assert_eq!(bench.history().await.last().unwrap().2, "2.31.2", "the release looks upgraded");
+    assert_eq!(
+        bench.history().await.last().unwrap().2,
+        "2.31.2",
+        "the release looks upgraded"
+    );
 }
 
 async fn a_killed_run_leaves_a_release_that_the_next_run_purges(bench: &Bench) {
@@ -268,15 +358,27 @@ async fn a_killed_run_leaves_a_release_that_the_next_run_purges(bench: &Bench) {
     assert_eq!(bench.history().await.last().unwrap().1, Status::PendingUpgrade);
     let next = bench.upgrade("2.31.3").await;
     next.good();
-    assert!(next.text.contains("Uninstalling defunct release before a clean installation is attempted…"));
-    assert_eq!(bench.history().await, [(1, Status::Deployed, "2.31.3".to_owned())], "the history is gone");
+    assert!(
+        next.text
+            .contains("Uninstalling defunct release before a clean installation is attempted…")
+    );
+    assert_eq!(
+        bench.history().await,
+        [(1, Status::Deployed, "2.31.3".to_owned())],
+        "the history is gone"
+    );
 }
 
 async fn the_seed_stack_makes_releases(bench: &Bench) {
-    let refused = bench.install("2.31.3", Edition::Community, &values(), &["kubermatic-seed"]).await;
+    let refused = bench
+        .install("2.31.3", Edition::Community, &values(), &["kubermatic-seed"])
+        .await;
     refused.refused_with("minio.credentials.accessKey");
     let values = json!({"minio": {"credentials": {"accessKey": "a", "secretKey": "b"}}});
-    bench.install("2.31.3", Edition::Community, &values, &["kubermatic-seed"]).await.good();
+    bench
+        .install("2.31.3", Edition::Community, &values, &["kubermatic-seed"])
+        .await
+        .good();
     for (namespace, name) in [("minio", "minio"), ("kube-system", "s3-exporter")] {
         let newest = bench.helm().newest(namespace, name).await.unwrap().unwrap();
         assert_eq!((newest.version, newest.status()), (1, Status::Deployed));
@@ -291,6 +393,10 @@ fn every_run_is_in_the_ledger(folder: &Path) {
     let start = lines.iter().find(|line| line["event"] == "start").unwrap();
     assert_eq!(start["version"], "v2.30.6");
     assert!(start["server"].as_str().unwrap().starts_with("https://127.0.0.1:"));
-    assert!(lines.iter().all(|line| line["runId"].as_str().is_some_and(|id| !id.is_empty())));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["runId"].as_str().is_some_and(|id| !id.is_empty()))
+    );
     assert!(lines.iter().any(|line| line["effect"] == "helm-uninstall"));
 }

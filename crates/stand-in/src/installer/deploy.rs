@@ -50,7 +50,10 @@ impl Run {
     /// What the real program would end with.
     pub(super) async fn run(&self) -> anyhow::Result<()> {
         let stack = self.deploy.stack().map_err(anyhow::Error::msg)?;
-        let head = self.log.with("version", self.release.version.clone()).with("edition", 0);
+        let head = self
+            .log
+            .with("version", self.release.version.clone())
+            .with("edition", 0);
         head.info("🛫 Initializing installer…");
         let prepared = self.prepare(stack).await?;
         self.log.info(format!("🧩 Deploying {}…", stack.title()));
@@ -59,7 +62,8 @@ impl Run {
             other => self.seed_stack(other, &prepared).await?,
         }
         self.step("end", async { Ok(()) }).await?;
-        self.log.info("🛬 Installation completed successfully. Have a nice day!");
+        self.log
+            .info("🛬 Installation completed successfully. Have a nice day!");
         Ok(())
     }
 
@@ -72,7 +76,10 @@ impl Run {
         let given = self.configuration_file()?;
         let values = self.helm_values()?;
         let client = access::own_client(&self.environment, context).await?;
-        let helm = Helm::new(access::client_from_file(kubeconfig, context).await?, self.ledger.clone());
+        let helm = Helm::new(
+            access::client_from_file(kubeconfig, context).await?,
+            self.ledger.clone(),
+        );
         let configuration = match given {
             Some(configuration) => configuration,
             None => state::live_configuration(&client)
@@ -80,7 +87,12 @@ impl Run {
                 .context("no KubermaticConfiguration was found in the cluster and none was given (--config)")?,
         };
         let values = self.validate(stack, &configuration, values).await?;
-        let prepared = Prepared { client, helm, configuration, values };
+        let prepared = Prepared {
+            client,
+            helm,
+            configuration,
+            values,
+        };
         if stack == Stack::Master {
             self.validate_state(&prepared).await?;
         }
@@ -88,10 +100,14 @@ impl Run {
     }
 
     fn configuration_file(&self) -> anyhow::Result<Option<Value>> {
-        let Some(path) = &self.deploy.config else { return Ok(None) };
+        let Some(path) = &self.deploy.config else {
+            return Ok(None);
+        };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("failed to load KubermaticConfiguration: {}", path.display()))?;
-        Ok(Some(serde_saphyr::from_str(&text).context("failed to load KubermaticConfiguration")?))
+        Ok(Some(
+            serde_saphyr::from_str(&text).context("failed to load KubermaticConfiguration")?,
+        ))
     }
 
     fn helm_values(&self) -> anyhow::Result<Value> {
@@ -115,7 +131,10 @@ impl Run {
                 Ok(match stack {
                     Stack::Master => validation::master(&self.release, configuration, values),
                     Stack::Seed => validation::seed(values),
-                    _ => validation::Validated { values, ..validation::Validated::default() },
+                    _ => validation::Validated {
+                        values,
+                        ..validation::Validated::default()
+                    },
                 })
             })
             .await?;
@@ -183,9 +202,12 @@ impl Run {
 
     async fn storage_class(&self, prepared: &Prepared, log: &Log) -> anyhow::Result<()> {
         let provider = self.deploy.storageclass.as_deref();
-        self.step("storage-class", cluster_objects::storage_class(&prepared.client, provider, log, &self.ledger))
-            .await
-            .context("failed to deploy StorageClass")
+        self.step(
+            "storage-class",
+            cluster_objects::storage_class(&prepared.client, provider, log, &self.ledger),
+        )
+        .await
+        .context("failed to deploy StorageClass")
     }
 
     async fn operator(&self, prepared: &Prepared, log: &Log) -> anyhow::Result<()> {
@@ -224,7 +246,8 @@ impl Run {
     async fn telemetry(&self, prepared: &Prepared, log: &Log) -> anyhow::Result<()> {
         if self.deploy.switches.disable_telemetry {
             log.info("📦 Deploying Telemetry");
-            log.deeper().info("Telemetry creation has been disabled in the KubermaticConfiguration, skipping.");
+            log.deeper()
+                .info("Telemetry creation has been disabled in the KubermaticConfiguration, skipping.");
             return Ok(());
         }
         self.chart(prepared, &charts::TELEMETRY, log).await
@@ -238,13 +261,22 @@ impl Run {
             self.check_dependencies(step.name)?;
             cluster_objects::namespace(&prepared.client, step.namespace).await?;
             let mut existing = prepared.helm.newest(step.namespace, step.name).await?;
-            if existing.as_ref().is_some_and(|release| release.status().requires_purge()) {
+            if existing
+                .as_ref()
+                .is_some_and(|release| release.status().requires_purge())
+            {
                 log.warn("Uninstalling defunct release before a clean installation is attempted…");
                 prepared.helm.uninstall(step.namespace, step.name).await?;
                 log.info("Release has been uninstalled.");
                 existing = None;
             }
-            if !cluster_objects::needs_installation(existing.as_ref(), &chart, &prepared.values, self.deploy.switches.force, log) {
+            if !cluster_objects::needs_installation(
+                existing.as_ref(),
+                &chart,
+                &prepared.values,
+                self.deploy.switches.force,
+                log,
+            ) {
                 return Ok(());
             }
             let request = Installation {
@@ -258,7 +290,9 @@ impl Run {
             let script = self.script();
             let middle = script.strike(&self.ledger, log, &name, Moment::During);
             let installed = prepared.helm.upgrade_install(&request, Box::pin(middle)).await;
-            installed.context("failed to install").context("failed to deploy Helm release")
+            installed
+                .context("failed to install")
+                .context("failed to deploy Helm release")
         };
         self.step(&name, work).await
     }
@@ -266,9 +300,12 @@ impl Run {
     /// Images before 2.26.3 lack the dependencies of these charts (KKP source, `hack/ci/release-images.sh`).
     fn check_dependencies(&self, chart: &str) -> anyhow::Result<()> {
         let version = self.release.semantic_version();
-        let missing = (version.minor, version.patch) < (26, 3) && ["cert-manager", "nginx-ingress-controller"].contains(&chart);
+        let missing =
+            (version.minor, version.patch) < (26, 3) && ["cert-manager", "nginx-ingress-controller"].contains(&chart);
         if missing && self.deploy.switches.skip_dependencies {
-            bail!("failed to install: Error: An error occurred while checking for chart dependencies: found in Chart.yaml, but missing in charts/ directory: {chart}")
+            bail!(
+                "failed to install: Error: An error occurred while checking for chart dependencies: found in Chart.yaml, but missing in charts/ directory: {chart}"
+            )
         }
         Ok(())
     }
@@ -279,7 +316,9 @@ impl Run {
         }
         log.info("📝 Applying Kubermatic Configuration…");
         let apply = cluster_objects::apply_configuration(&prepared.client, &prepared.configuration, &self.ledger);
-        self.step("kubermatic-configuration", apply).await.context("failed to apply Kubermatic Configuration")?;
+        self.step("kubermatic-configuration", apply)
+            .await
+            .context("failed to apply Kubermatic Configuration")?;
         log.info("✅ Success.");
         Ok(())
     }
@@ -310,7 +349,9 @@ impl Run {
         self.step("dns", async {
             log.info("📡 Determining DNS settings…");
             let domain = configuration["spec"]["ingress"]["domain"].as_str().unwrap_or_default();
-            log.deeper().info(format!("Ensure that the DNS records of {domain:?} point to the load balancer."));
+            log.deeper().info(format!(
+                "Ensure that the DNS records of {domain:?} point to the load balancer."
+            ));
             Ok(())
         })
         .await
@@ -318,7 +359,12 @@ impl Run {
 
     fn script(&self) -> InstallerScript {
         let script = Script::load_from(&self.state_folder).unwrap_or_default();
-        let section = script.other.get("installer").cloned().map(serde_json::from_value).transpose();
+        let section = script
+            .other
+            .get("installer")
+            .cloned()
+            .map(serde_json::from_value)
+            .transpose();
         section.ok().flatten().unwrap_or_default()
     }
 
@@ -329,7 +375,9 @@ impl Run {
         script.strike(&self.ledger, &self.log, name, Moment::Before).await?;
         tokio::time::sleep(Duration::from_millis(script.step_ms)).await;
         let result = work.await?;
-        self.script().strike(&self.ledger, &self.log, name, Moment::After).await?;
+        self.script()
+            .strike(&self.ledger, &self.log, name, Moment::After)
+            .await?;
         Ok(result)
     }
 

@@ -91,7 +91,11 @@ impl InstallerScript {
     /// # Errors
     /// The error that the script asks for; [`Crash`] for a crash.
     pub async fn strike(&self, ledger: &Ledger, log: &Log, step: &str, moment: Moment) -> anyhow::Result<()> {
-        for fault in self.faults.iter().filter(|fault| fault.step == step && fault.when == moment) {
+        for fault in self
+            .faults
+            .iter()
+            .filter(|fault| fault.step == step && fault.when == moment)
+        {
             let name = fault.name();
             if fault.times.is_some_and(|times| ledger.count_of_fault(&name) >= times) {
                 continue;

@@ -25,13 +25,15 @@ impl Ledger {
     /// # Errors
     /// When the folder can't be made.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("state folder {} can't be made", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("state folder {} can't be made", folder.display()))?;
         let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_or_else(
             |_| format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_nanosecond()),
             |uuid| uuid.trim().to_owned(),
         );
-        Ok(Self { path: folder.join(LEDGER_FILE), run })
+        Ok(Self {
+            path: folder.join(LEDGER_FILE),
+            run,
+        })
     }
 
     /// Appends one record: `event` and the fields of `details`.

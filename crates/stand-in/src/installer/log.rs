@@ -87,15 +87,13 @@ impl Log {
             let mut object = self.fields.clone();
             object.insert("level".to_owned(), json!(level.name()));
             object.insert("msg".to_owned(), json!(message));
-            object.insert(
-                "time".to_owned(),
-                json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            );
+            object.insert("time".to_owned(), json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
             format!("{}\n", Value::Object(object))
         } else {
-            let fields = self.fields.iter().fold(String::new(), |text, (name, value)| {
-                format!("{text} {name}={value}")
-            });
+            let fields = self
+                .fields
+                .iter()
+                .fold(String::new(), |text, (name, value)| format!("{text} {name}={value}"));
             let level = &level.name().to_uppercase();
             let level = level.get(..4).unwrap_or(level);
             format!("{level}[{}] {message}{fields}\n", now.strftime("%H:%M:%S"))
@@ -120,10 +118,7 @@ mod tests {
             .info("🛫 Initializing installer…");
         log.deeper().deeper().warn("careful");
         let text = String::from_utf8(buffer.lock().unwrap().clone()).unwrap();
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["version"], "v2.31.0");
         assert_eq!(lines[0]["edition"], 0);
         assert_eq!(lines[0]["level"], "info");

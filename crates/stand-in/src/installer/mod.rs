@@ -116,7 +116,11 @@ fn printed(release: &Release, kind: &str) -> Result<String, String> {
             "apiVersion": "kubermatic.k8c.io/v1", "kind": "Seed",
             "metadata": {"name": "<<exampleseed>>", "namespace": "kubermatic"},
         }),
-        other => return Err(format!("unknown object \"{other}\", must be one of [kubermaticconfiguration, seed]")),
+        other => {
+            return Err(format!(
+                "unknown object \"{other}\", must be one of [kubermaticconfiguration, seed]"
+            ));
+        }
     };
     serde_saphyr::to_string(&object).map_err(|error| error.to_string())
 }
@@ -125,8 +129,17 @@ fn printed(release: &Release, kind: &str) -> Result<String, String> {
 /// a container (Go's runtime), 143 else.
 async fn deploy_until_signal(deploy: Deploy, words: Vec<String>, output: &str, surroundings: Surroundings) -> u8 {
     let log = Log::new(surroundings.output, output == "json");
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return 1 };
-    let work = deploy_and_note(deploy, words, &log, surroundings.release, surroundings.environment, surroundings.state_folder);
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return 1;
+    };
+    let work = deploy_and_note(
+        deploy,
+        words,
+        &log,
+        surroundings.release,
+        surroundings.environment,
+        surroundings.state_folder,
+    );
     tokio::select! {
         code = work => code,
         _ = terminate.recv() => if std::process::id() == 1 { 2 } else { 143 },
@@ -146,7 +159,14 @@ async fn deploy_and_note(
         Err(error) => return fail(log, &error),
     };
     let server = server_of(&deploy);
-    let run = Run { deploy, release, environment, state_folder, log: log.clone(), ledger };
+    let run = Run {
+        deploy,
+        release,
+        environment,
+        state_folder,
+        log: log.clone(),
+        ledger,
+    };
     if let Err(error) = run.ledger.record("start", run.start_record(&words, &server)) {
         return fail(log, &error);
     }
@@ -172,12 +192,15 @@ fn server_of(deploy: &Deploy) -> String {
     let path = deploy.kubeconfig.as_deref().unwrap_or_default();
     let servers = kube::config::Kubeconfig::read_from(path).map(|kubeconfig| {
         let clusters = kubeconfig.clusters.into_iter().filter_map(|entry| entry.cluster);
-        clusters.filter_map(|cluster| cluster.server).collect::<Vec<_>>().join(",")
+        clusters
+            .filter_map(|cluster| cluster.server)
+            .collect::<Vec<_>>()
+            .join(",")
     });
     servers.unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod tests;

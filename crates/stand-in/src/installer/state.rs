@@ -61,7 +61,12 @@ impl Checks<'_> {
             return Ok(errors);
         }
         let mut errors = Vec::new();
-        for seed in within("list Seeds", kkp_namespaced(self.client, "Seed").list(&ListParams::default())).await? {
+        for seed in within(
+            "list Seeds",
+            kkp_namespaced(self.client, "Seed").list(&ListParams::default()),
+        )
+        .await?
+        {
             let name = seed.metadata.name.clone().unwrap_or_default();
             if !self.release.reconciles_seed(&name) || self.deploy.skip_seed_validation.contains(&name) {
                 continue;
@@ -88,9 +93,14 @@ impl Checks<'_> {
 
     /// Only the minor counts, and only downwards: a newer platform is not refused.
     fn platform_errors(&self, live: Option<&Value>) -> Vec<String> {
-        let Some(status) = live.map(|live| &live["status"]) else { return Vec::new() };
+        let Some(status) = live.map(|live| &live["status"]) else {
+            return Vec::new();
+        };
         let installer = self.release.semantic_version().minor;
-        if let Some(current) = status["kubermaticVersion"].as_str().filter(|version| !version.is_empty()) {
+        if let Some(current) = status["kubermaticVersion"]
+            .as_str()
+            .filter(|version| !version.is_empty())
+        {
             match parse_version(current) {
                 Err(error) => return vec![format!("failed to parse existing KKP version \"{current}\": {error}")],
                 // The real message names the installer's minor, not the one that is needed.
@@ -108,7 +118,10 @@ impl Checks<'_> {
             return Vec::new();
         }
         if self.deploy.switches.allow_edition_change {
-            self.log.warn(format!("This installation will change KKP to the {}.", title(own.short_name())));
+            self.log.warn(format!(
+                "This installation will change KKP to the {}.",
+                title(own.short_name())
+            ));
             return Vec::new();
         }
         vec![format!(
@@ -120,25 +133,40 @@ impl Checks<'_> {
 
     fn seed_error(&self, name: &str, seed: &Value) -> Option<String> {
         let status = &seed["status"];
-        if let Some(version) = status["versions"]["kubermatic"].as_str().filter(|version| !version.is_empty()) {
+        if let Some(version) = status["versions"]["kubermatic"]
+            .as_str()
+            .filter(|version| !version.is_empty())
+        {
             match parse_version(version) {
-                Err(error) => return Some(format!("Seed cluster \"{name}\" version \"{version}\" is invalid: {error}")),
+                Err(error) => {
+                    return Some(format!(
+                        "Seed cluster \"{name}\" version \"{version}\" is invalid: {error}"
+                    ));
+                }
                 Ok(parsed) if parsed.minor + 1 < self.release.semantic_version().minor => {
-                    return Some(format!("Seed cluster \"{name}\" is on version {version} and must be updated first"));
+                    return Some(format!(
+                        "Seed cluster \"{name}\" is on version {version} and must be updated first"
+                    ));
                 }
                 Ok(_) => {}
             }
         }
         let condition = |name: &str| status["conditions"][name]["status"] == "True";
         (condition("KubeconfigValid") && !condition("ResourcesReconciled")).then(|| {
-            format!("Seed cluster \"{name}\" is not healthy, please verify the operator logs or events on the Seed object")
+            format!(
+                "Seed cluster \"{name}\" is not healthy, please verify the operator logs or events on the Seed object"
+            )
         })
     }
 
     async fn cluster_errors(&self, name: &str, seed: &Value) -> Vec<String> {
         let client = match seed_client(self.client, seed).await {
             Ok(client) => client,
-            Err(error) => return vec![format!("failed to create client for Seed cluster \"{name}\": {error:#}")],
+            Err(error) => {
+                return vec![format!(
+                    "failed to create client for Seed cluster \"{name}\": {error:#}"
+                )];
+            }
         };
         let mut errors = Vec::new();
         let mut parameters = ListParams::default().limit(PAGE);
@@ -164,17 +192,25 @@ impl Checks<'_> {
         let version = spec["version"].as_str().unwrap_or_default();
         let mut errors = Vec::new();
         if !accepts(self.release, self.configuration, version) {
-            errors.push(format!("cluster {name} (version {version}) on Seed {seed} would not be supported anymore"));
+            errors.push(format!(
+                "cluster {name} (version {version}) on Seed {seed} would not be supported anymore"
+            ));
         }
         if spec["containerRuntime"] == "docker" {
-            errors.push(format!("cluster {name} on Seed {seed} uses the container runtime docker, which is not supported anymore"));
+            errors.push(format!(
+                "cluster {name} on Seed {seed} uses the container runtime docker, which is not supported anymore"
+            ));
         }
         errors
     }
 }
 
 fn title(edition: &str) -> &'static str {
-    if edition == Edition::Enterprise.short_name() { "Enterprise Edition" } else { "Community Edition" }
+    if edition == Edition::Enterprise.short_name() {
+        "Enterprise Edition"
+    } else {
+        "Community Edition"
+    }
 }
 
 /// The one live configuration.
@@ -195,19 +231,29 @@ pub(super) async fn live_configuration(client: &kube::Client) -> anyhow::Result<
 /// Whether a CRD is served.
 #[must_use]
 pub(super) fn is_established(definition: &CustomResourceDefinition) -> bool {
-    let conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
+    let conditions = definition
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
 async fn seed_client(master: &kube::Client, seed: &Value) -> anyhow::Result<kube::Client> {
     let reference = &seed["spec"]["kubeconfig"];
     let namespace = reference["namespace"].as_str().unwrap_or("kubermatic");
-    let key = reference["fieldPath"].as_str().filter(|key| !key.is_empty()).unwrap_or("kubeconfig");
+    let key = reference["fieldPath"]
+        .as_str()
+        .filter(|key| !key.is_empty())
+        .unwrap_or("kubeconfig");
     let name = reference["name"].as_str().unwrap_or_default();
     let secrets: Api<Secret> = Api::namespaced(master.clone(), namespace);
     let secret = within("get the kubeconfig Secret", secrets.get(name)).await?;
     let data = secret.data.unwrap_or_default();
-    let kubeconfig = data.get(key).with_context(|| format!("Secret {name} has no key {key}"))?;
+    let kubeconfig = data
+        .get(key)
+        .with_context(|| format!("Secret {name} has no key {key}"))?;
     client_from(std::str::from_utf8(&kubeconfig.0)?, None).await
 }
 
@@ -217,12 +263,22 @@ fn accepts(release: &Release, configuration: &Value, version: &str) -> bool {
     let versions = &configuration["spec"]["versions"];
     let own = versions["versions"].as_array().filter(|list| !list.is_empty());
     let listed = match own {
-        Some(list) => list.iter().any(|known| known.as_str().is_some_and(|known| plain(known) == plain(version))),
-        None => release.kubernetes.versions.iter().any(|known| plain(known) == plain(version)),
+        Some(list) => list
+            .iter()
+            .any(|known| known.as_str().is_some_and(|known| plain(known) == plain(version))),
+        None => release
+            .kubernetes
+            .versions
+            .iter()
+            .any(|known| plain(known) == plain(version)),
     };
     let updates = versions["updates"].as_array().into_iter().flatten();
-    let mut automatic = updates.filter(|update| update["automatic"] == true).filter_map(|update| update["from"].as_str());
-    listed || automatic.any(|from| constraint(from).is_some_and(|from| parse_version(version).is_ok_and(|v| from.matches(&v))))
+    let mut automatic = updates
+        .filter(|update| update["automatic"] == true)
+        .filter_map(|update| update["from"].as_str());
+    listed
+        || automatic
+            .any(|from| constraint(from).is_some_and(|from| parse_version(version).is_ok_and(|v| from.matches(&v))))
 }
 
 fn plain(version: &str) -> &str {
@@ -250,9 +306,18 @@ mod tests {
         let rule = |automatic: bool, from: &str| json!({"spec": {"versions": {"updates": [{"from": from, "automatic": automatic}]}}});
         assert!(accepts(&release, &rule(true, "1.32.*"), "1.32.13"));
         assert!(accepts(&release, &rule(true, ">=1.32.0,<1.32.14"), "1.32.13"));
-        assert!(!accepts(&release, &rule(true, "1.32.1"), "1.32.13"), "a bare version is one version");
-        assert!(!accepts(&release, &rule(false, "1.32.*"), "1.32.13"), "a manual rule does not help");
+        assert!(
+            !accepts(&release, &rule(true, "1.32.1"), "1.32.13"),
+            "a bare version is one version"
+        );
+        assert!(
+            !accepts(&release, &rule(false, "1.32.*"), "1.32.13"),
+            "a manual rule does not help"
+        );
         let own = json!({"spec": {"versions": {"versions": ["v1.32.13"]}}});
-        assert!(accepts(&release, &own, "1.32.13") && !accepts(&release, &own, "1.34.10"), "an own list replaces");
+        assert!(
+            accepts(&release, &own, "1.32.13") && !accepts(&release, &own, "1.34.10"),
+            "an own list replaces"
+        );
     }
 }

@@ -25,7 +25,10 @@ fn without_cluster(args: &[&str]) -> Outcome {
         state_folder: folder.path().to_owned(),
         output: buffer.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let code = runtime.block_on(run_in(args.iter().map(OsString::from).collect(), surroundings));
     let text = String::from_utf8(buffer.lock().unwrap().clone()).unwrap();
     let ledger = std::fs::read_to_string(folder.path().join("ledger.jsonl")).unwrap_or_default();
@@ -38,7 +41,10 @@ fn without_any_kubeconfig_the_real_message_and_exit_code_one() {
     assert_eq!(outcome.code, 1);
     let last = outcome.text.lines().last().unwrap();
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
-    assert_eq!(last["msg"], "❌ Operation failed: no kubeconfig (--kubeconfig or $KUBECONFIG) given.");
+    assert_eq!(
+        last["msg"],
+        "❌ Operation failed: no kubeconfig (--kubeconfig or $KUBECONFIG) given."
+    );
     assert_eq!(last["level"], "error");
     assert!(outcome.ledger.contains("\"event\":\"start\""), "{}", outcome.ledger);
     assert!(outcome.ledger.contains("\"exitCode\":1"), "{}", outcome.ledger);
@@ -47,7 +53,10 @@ fn without_any_kubeconfig_the_real_message_and_exit_code_one() {
 #[test]
 fn unknown_flags_end_with_one_and_leave_no_run() {
     let outcome = without_cluster(&["deploy", "--rollback"]);
-    assert_eq!((outcome.code, outcome.text.trim()), (1, "Error: unknown flag: --rollback"));
+    assert_eq!(
+        (outcome.code, outcome.text.trim()),
+        (1, "Error: unknown flag: --rollback")
+    );
     assert!(outcome.ledger.is_empty());
 }
 

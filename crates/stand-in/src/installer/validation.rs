@@ -20,18 +20,28 @@ pub(super) struct Validated {
 /// Checks configuration and Helm values for the master stack.
 #[must_use]
 pub(super) fn master(release: &Release, configuration: &Value, values: Value) -> Validated {
-    let mut result = Validated { values, ..Validated::default() };
+    let mut result = Validated {
+        values,
+        ..Validated::default()
+    };
     result.failures.extend(
         configuration_failures(release, configuration)
             .into_iter()
             .map(|failure| format!("KubermaticConfiguration: {failure}")),
     );
     if result.values.as_object().is_none_or(Map::is_empty) {
-        result.failures.push("Helm values: no values were given (--helm-values), the charts can't be configured".to_owned());
+        result
+            .failures
+            .push("Helm values: no values were given (--helm-values), the charts can't be configured".to_owned());
         return result;
     }
     let pull_secret = text(&configuration["spec"]["imagePullSecret"]);
-    fill(&mut result, &["kubermaticOperator", "imagePullSecret"], pull_secret, "spec.imagePullSecret");
+    fill(
+        &mut result,
+        &["kubermaticOperator", "imagePullSecret"],
+        pull_secret,
+        "spec.imagePullSecret",
+    );
     if !is_headless(configuration) {
         let domain = text(&configuration["spec"]["ingress"]["domain"]);
         fill_dex(&mut result, release, domain);
@@ -42,10 +52,15 @@ pub(super) fn master(release: &Release, configuration: &Value, values: Value) ->
 /// Checks Helm values for the `kubermatic-seed` stack.
 #[must_use]
 pub(super) fn seed(values: Value) -> Validated {
-    let mut result = Validated { values, ..Validated::default() };
+    let mut result = Validated {
+        values,
+        ..Validated::default()
+    };
     for key in ["accessKey", "secretKey"] {
         if text(&result.values["minio"]["credentials"][key]).is_empty() {
-            result.failures.push(format!("Helm values: minio.credentials.{key} must be set"));
+            result
+                .failures
+                .push(format!("Helm values: minio.credentials.{key} must be set"));
         }
     }
     result
@@ -73,7 +88,10 @@ fn configuration_failures(release: &Release, configuration: &Value) -> Vec<Strin
     }
     let oidc = spec["featureGates"]["OIDCKubeCfgEndpoint"] == true || release.semantic_version().minor >= 31;
     let secrets = ["issuerClientSecret", "issuerCookieKey"];
-    for name in secrets.into_iter().filter(|name| oidc && text(&spec["auth"][name]).is_empty()) {
+    for name in secrets
+        .into_iter()
+        .filter(|name| oidc && text(&spec["auth"][name]).is_empty())
+    {
         failures.push(format!("spec.auth.{name} must be a non-empty secret"));
     }
     failures
@@ -92,7 +110,9 @@ fn fill(result: &mut Validated, path: &[&str], value: &str, origin: &str) {
     }
     *at = json!(value);
     let path = path.join(".");
-    result.warnings.push(format!("Helm values: {path} is empty, setting to {origin} from KubermaticConfiguration"));
+    result.warnings.push(format!(
+        "Helm values: {path} is empty, setting to {origin} from KubermaticConfiguration"
+    ));
 }
 
 fn fill_dex(result: &mut Validated, release: &Release, domain: &str) {
@@ -102,13 +122,18 @@ fn fill_dex(result: &mut Validated, release: &Release, domain: &str) {
         return fill(result, &["dex", "ingress", "host"], domain, "spec.ingress.domain");
     }
     let host = &result.values["dex"]["ingress"]["hosts"][0]["host"];
-    if host.as_str().is_none_or(str::is_empty) && result.values["dex"].as_object().is_none_or(|dex| !dex.contains_key("ingress")) {
+    if host.as_str().is_none_or(str::is_empty)
+        && result.values["dex"]
+            .as_object()
+            .is_none_or(|dex| !dex.contains_key("ingress"))
+    {
         if !result.values["dex"].is_object() {
             result.values["dex"] = json!({});
         }
         result.values["dex"]["ingress"] = json!({"hosts": [{"host": domain}]});
         result.warnings.push(
-            "Helm values: dex.ingress.hosts is empty, setting to spec.ingress.domain from KubermaticConfiguration".to_owned(),
+            "Helm values: dex.ingress.hosts is empty, setting to spec.ingress.domain from KubermaticConfiguration"
+                .to_owned(),
         );
     }
 }
@@ -125,20 +150,37 @@ mod tests {
     }
 
     fn failures(version: &str, configuration: &Value, values: Value) -> Vec<String> {
-        master(&Release::of(version, Edition::Community).unwrap(), configuration, values).failures
+        master(
+            &Release::of(version, Edition::Community).unwrap(),
+            configuration,
+            values,
+        )
+        .failures
     }
 
     #[test]
     fn a_headless_installation_needs_no_secrets() {
         let values = json!({"kubermaticOperator": {}});
         assert!(failures("2.31.0", &configuration(true), values.clone()).is_empty());
-        assert_eq!(failures("2.30.6", &configuration(false), values.clone()).len(), 1, "the service account key");
-        assert_eq!(failures("2.31.0", &configuration(false), values).len(), 3, "and the issuer's two");
+        assert_eq!(
+            failures("2.30.6", &configuration(false), values.clone()).len(),
+            1,
+            "the service account key"
+        );
+        assert_eq!(
+            failures("2.31.0", &configuration(false), values).len(),
+            3,
+            "and the issuer's two"
+        );
     }
 
     #[test]
     fn values_domain_and_namespace_are_required() {
-        let failures = failures("2.31.0", &json!({"spec": {"featureGates": {"HeadlessInstallation": true}}}), json!({}));
+        let failures = failures(
+            "2.31.0",
+            &json!({"spec": {"featureGates": {"HeadlessInstallation": true}}}),
+            json!({}),
+        );
         assert_eq!(failures.len(), 3, "{failures:?}");
     }
 
@@ -148,7 +190,11 @@ mod tests {
         let filled = master(&release, &configuration(true), json!({"a": 1}));
         assert_eq!(filled.values["kubermaticOperator"]["imagePullSecret"], "{}");
         assert_eq!(filled.warnings.len(), 1);
-        let kept = master(&release, &configuration(true), json!({"kubermaticOperator": {"imagePullSecret": "mine"}}));
+        let kept = master(
+            &release,
+            &configuration(true),
+            json!({"kubermaticOperator": {"imagePullSecret": "mine"}}),
+        );
         assert_eq!(kept.values["kubermaticOperator"]["imagePullSecret"], "mine");
         assert!(kept.warnings.is_empty());
     }

@@ -62,7 +62,10 @@ impl Helm {
     pub async fn history(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<Release>> {
         let parameters = ListParams::default().labels(&format!("owner=helm,name={name}"));
         let secrets = within("list Helm releases", self.secrets(namespace).list(&parameters)).await?;
-        let mut releases = secrets.iter().map(Release::from_secret).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut releases = secrets
+            .iter()
+            .map(Release::from_secret)
+            .collect::<anyhow::Result<Vec<_>>>()?;
         releases.sort_by_key(|release| release.version);
         Ok(releases)
     }
@@ -90,7 +93,13 @@ impl Helm {
         for release in &history {
             let secret = release.secret_name();
             let deleted = self.secrets(namespace);
-            optional(within("delete a release Secret", deleted.delete(&secret, &DeleteParams::default())).await)?;
+            optional(
+                within(
+                    "delete a release Secret",
+                    deleted.delete(&secret, &DeleteParams::default()),
+                )
+                .await,
+            )?;
         }
         self.ledger.record(
             "effect",
@@ -104,13 +113,27 @@ impl Helm {
     /// When the chart does not come up; with `atomic` the last revision is back then.
     pub async fn upgrade_install(&self, request: &Installation, middle: Middle<'_>) -> anyhow::Result<()> {
         let history = self.history(&request.namespace, &request.chart.name).await?;
-        let previous = history.iter().rev().find(|release| release.status() == Status::Deployed).cloned();
+        let previous = history
+            .iter()
+            .rev()
+            .find(|release| release.status() == Status::Deployed)
+            .cloned();
         let revision = history.last().map_or(1, |release| release.version + 1);
-        let pending = if previous.is_some() { Status::PendingUpgrade } else { Status::PendingInstall };
+        let pending = if previous.is_some() {
+            Status::PendingUpgrade
+        } else {
+            Status::PendingInstall
+        };
         let manifest = manifest::render(&request.chart.name, &request.objects)?;
         let chart = request.chart.clone();
-        let release =
-            Release::new(&request.namespace, chart, revision, pending, request.values.clone(), manifest);
+        let release = Release::new(
+            &request.namespace,
+            chart,
+            revision,
+            pending,
+            request.values.clone(),
+            manifest,
+        );
         self.create(&release).await?;
         let outcome = self.bring_up(request, middle).await;
         let Err(error) = outcome else {
@@ -155,12 +178,22 @@ impl Helm {
             let superseded = previous.clone().become_status(Status::Superseded, "Upgrade complete");
             self.replace(&superseded).await?;
         }
-        let word = if previous.is_some() { "Upgrade complete" } else { "Install complete" };
+        let word = if previous.is_some() {
+            "Upgrade complete"
+        } else {
+            "Install complete"
+        };
         self.replace(&release.become_status(Status::Deployed, word)).await?;
         let surplus = (history.len() + 1).saturating_sub(HISTORY);
         for old in history.iter().take(surplus) {
             let secrets = self.secrets(&old.namespace);
-            optional(within("delete an old revision", secrets.delete(&old.secret_name(), &DeleteParams::default())).await)?;
+            optional(
+                within(
+                    "delete an old revision",
+                    secrets.delete(&old.secret_name(), &DeleteParams::default()),
+                )
+                .await,
+            )?;
         }
         Ok(())
     }
@@ -179,11 +212,15 @@ impl Helm {
             (false, _) => bail!("Error: UPGRADE FAILED: {error:#}"),
             (true, Some(previous)) => {
                 self.roll_back(&failed, previous).await?;
-                bail!("Error: UPGRADE FAILED: release {name} failed, and has been rolled back due to atomic being set: {error:#}")
+                bail!(
+                    "Error: UPGRADE FAILED: release {name} failed, and has been rolled back due to atomic being set: {error:#}"
+                )
             }
             (true, None) => {
                 self.uninstall(&request.namespace, name).await?;
-                bail!("Error: INSTALLATION FAILED: release {name} failed, and has been uninstalled due to atomic being set: {error:#}")
+                bail!(
+                    "Error: INSTALLATION FAILED: release {name} failed, and has been uninstalled due to atomic being set: {error:#}"
+                )
             }
         }
     }
@@ -205,21 +242,29 @@ impl Helm {
         }
         let superseded = previous.clone().become_status(Status::Superseded, "Upgrade complete");
         self.replace(&superseded).await?;
-        self.replace(&back.become_status(Status::Deployed, &format!("Rollback to {}", previous.version))).await
+        self.replace(&back.become_status(Status::Deployed, &format!("Rollback to {}", previous.version)))
+            .await
     }
 
     async fn create(&self, release: &Release) -> anyhow::Result<()> {
         let secret = release.to_secret()?;
         let secrets = self.secrets(&release.namespace);
-        within("create a release Secret", secrets.create(&PostParams::default(), &secret)).await?;
+        within(
+            "create a release Secret",
+            secrets.create(&PostParams::default(), &secret),
+        )
+        .await?;
         self.note(release)
     }
 
     async fn replace(&self, release: &Release) -> anyhow::Result<()> {
         let secret = release.to_secret()?;
         let secrets = self.secrets(&release.namespace);
-        within("update a release Secret", secrets.replace(&release.secret_name(), &PostParams::default(), &secret))
-            .await?;
+        within(
+            "update a release Secret",
+            secrets.replace(&release.secret_name(), &PostParams::default(), &secret),
+        )
+        .await?;
         self.note(release)
     }
 

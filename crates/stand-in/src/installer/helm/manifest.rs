@@ -31,9 +31,15 @@ pub(super) fn parse(manifest: &str) -> anyhow::Result<Vec<Value>> {
 fn api(client: &kube::Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
     let kind = object["kind"].as_str().context("object without kind")?;
     let version = object["apiVersion"].as_str().context("object without apiVersion")?;
-    let types = TypeMeta { api_version: version.to_owned(), kind: kind.to_owned() };
+    let types = TypeMeta {
+        api_version: version.to_owned(),
+        kind: kind.to_owned(),
+    };
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-    let name = object["metadata"]["name"].as_str().context("object without name")?.to_owned();
+    let name = object["metadata"]["name"]
+        .as_str()
+        .context("object without name")?
+        .to_owned();
     let api = match object["metadata"]["namespace"].as_str() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
@@ -45,7 +51,11 @@ fn api(client: &kube::Client, object: &Value) -> anyhow::Result<(Api<DynamicObje
 pub(super) async fn apply(client: &kube::Client, object: &Value) -> anyhow::Result<()> {
     let (api, name) = api(client, object)?;
     let parameters = PatchParams::apply("helm").force();
-    within(&format!("apply {name}"), api.patch(&name, &parameters, &Patch::Apply(object))).await?;
+    within(
+        &format!("apply {name}"),
+        api.patch(&name, &parameters, &Patch::Apply(object)),
+    )
+    .await?;
     Ok(())
 }
 
@@ -55,7 +65,12 @@ pub(super) async fn delete(client: &kube::Client, object: &Value) -> anyhow::Res
         return Ok(());
     }
     let (api, name) = api(client, object)?;
-    match within(&format!("delete {name}"), api.delete(&name, &DeleteParams::background())).await {
+    match within(
+        &format!("delete {name}"),
+        api.delete(&name, &DeleteParams::background()),
+    )
+    .await
+    {
         Err(error) if !crate::installer::access::is_not_found(&error) => Err(error),
         _ => Ok(()),
     }

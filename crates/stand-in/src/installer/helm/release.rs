@@ -57,7 +57,10 @@ impl Status {
     /// (KKP source, `pkg/install/util/helm.go`, `statusRequiresPurge`).
     #[must_use]
     pub fn requires_purge(self) -> bool {
-        matches!(self, Self::Failed | Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback)
+        matches!(
+            self,
+            Self::Failed | Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback
+        )
     }
 }
 
@@ -180,7 +183,12 @@ impl Release {
             metadata: ObjectMeta {
                 name: Some(self.secret_name()),
                 namespace: Some(self.namespace.clone()),
-                labels: Some(labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+                labels: Some(
+                    labels
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect(),
+                ),
                 ..ObjectMeta::default()
             },
             type_: Some(SECRET_TYPE.to_owned()),
@@ -200,7 +208,9 @@ impl Release {
             .as_ref()
             .and_then(|data| data.get("release"))
             .with_context(|| format!("Secret {name} has no key release"))?;
-        let packed = STANDARD.decode(&data.0).with_context(|| format!("Secret {name} is not base64"))?;
+        let packed = STANDARD
+            .decode(&data.0)
+            .with_context(|| format!("Secret {name} is not base64"))?;
         let mut json = Vec::new();
         GzDecoder::new(packed.as_slice())
             .read_to_end(&mut json)
@@ -228,7 +238,14 @@ mod tests {
             app_version: "v2.31.0".to_owned(),
             api_version: chart_format(),
         };
-        Release::new("dex", chart, 7, status, json!({"dex": {"replicas": 2}}), "---\n".to_owned())
+        Release::new(
+            "dex",
+            chart,
+            7,
+            status,
+            json!({"dex": {"replicas": 2}}),
+            "---\n".to_owned(),
+        )
     }
 
     #[test]
@@ -261,7 +278,12 @@ mod tests {
 
     #[test]
     fn only_the_four_defunct_states_are_purged() {
-        let purged = [Status::Failed, Status::PendingInstall, Status::PendingUpgrade, Status::PendingRollback];
+        let purged = [
+            Status::Failed,
+            Status::PendingInstall,
+            Status::PendingUpgrade,
+            Status::PendingRollback,
+        ];
         let kept = [Status::Deployed, Status::Superseded, Status::Uninstalling];
         assert!(purged.into_iter().all(Status::requires_purge));
         assert!(!kept.into_iter().any(Status::requires_purge));
