@@ -35,7 +35,7 @@ pub struct Account {
     pub name: &'static str,
     /// What it is for.
     pub purpose: &'static str,
-    /// An existing ClusterRole that it is bound to, and why.
+    /// An existing `ClusterRole` that it is bound to, and why.
     pub bound_to: Option<(&'static str, &'static str)>,
     /// What it may do, by place.
     pub grants: &'static [Grant],
