@@ -19,7 +19,7 @@ use crate::timing::Timing;
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BackupResult {
-    location: String,
+    path: String,
     manifest_digest: String,
     objects: i64,
     bytes: i64,
@@ -253,11 +253,11 @@ fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
         Reason::BackupVerified,
         format!(
             "backup of {target} verified: {} objects in {}",
-            result.objects, result.location
+            result.objects, result.path
         ),
     );
     let record = BackupRecord {
-        location: crate::status::message(&result.location),
+        location: crate::status::message(&result.path),
         digest: result.manifest_digest,
         objects: result.objects,
         bytes: result.bytes,
