@@ -38,8 +38,8 @@ mod tests {
     fn only_the_last_lines_are_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let text: String = (0..5000).map(|number| format!("line {number}\n")).collect();
-        std::fs::write(&path, text).unwrap();
+        let lines: Vec<String> = (0..5000).map(|number| format!("line {number}")).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
         let tail = log_tail(&path);
         assert_eq!(tail.lines().count(), LINES);
         assert!(tail.ends_with("line 4999"), "{tail}");

@@ -30,7 +30,7 @@ use self::folder_copy::copy_folder;
 use self::process::Process;
 
 /// How long a program may take until it serves. Generous: two cores may be busy compiling.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 /// How long one look at a program may take.
 const LOOK: Duration = Duration::from_secs(5);
 /// Pause between two looks.

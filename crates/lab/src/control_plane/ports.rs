@@ -39,8 +39,8 @@ impl PortLease {
     /// # Errors
     /// See [`PortError`].
     pub fn acquire() -> Result<Self, PortError> {
-        let owner = nix::unistd::geteuid();
-        Self::acquire_in(&std::env::temp_dir().join(format!("kkp-lab-ports-{owner}")))
+        let user = user_outside(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default());
+        Self::acquire_in(&std::env::temp_dir().join(format!("kkp-lab-ports-{user}")))
     }
 
     /// The port.
@@ -70,6 +70,18 @@ impl PortLease {
     }
 }
 
+/// The user that this process is outside of its user namespace: inside, everybody is root.
+fn user_outside(map: &str) -> u64 {
+    let inside = u64::from(nix::unistd::geteuid().as_raw());
+    map.lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
+        })
+        .find(|(first, _, count)| (*first..first.saturating_add(*count)).contains(&inside))
+        .map_or(inside, |(first, outside, _)| outside + (inside - first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +97,17 @@ mod tests {
         assert!(other.try_lock().is_err(), "a lease must hold its lock");
         drop(first);
         other.try_lock().unwrap();
+    }
+
+    #[test]
+    fn the_user_is_the_one_outside_of_the_namespace() {
+        let inside = nix::unistd::geteuid();
+        assert_eq!(user_outside(&format!("{inside} 1234 1\n")), 1234);
+        assert_eq!(
+            user_outside("         0          0 4294967295\n"),
+            u64::from(inside.as_raw())
+        );
+        assert_eq!(user_outside(""), u64::from(inside.as_raw()));
     }
 
     #[test]

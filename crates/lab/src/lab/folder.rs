@@ -15,9 +15,9 @@ const OWNER: &str = "owner.json";
 /// A file of this name keeps the folder after the lab's end.
 const KEEP: &str = "keep";
 /// A kept folder is swept after this time.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT: Duration = Duration::from_hours(24);
 /// A folder without owner file belongs to a lab that is just starting, or was never finished.
-const UNOWNED: Duration = Duration::from_secs(10 * 60);
+const UNOWNED: Duration = Duration::from_mins(10);
 
 /// The process that a lab lives for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,12 +113,21 @@ pub(crate) fn alive() -> io::Result<Vec<(PathBuf, Owner)>> {
 fn folders(base: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> = fs::read_dir(base)?
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .filter(|entry| is_lab(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
-        .filter(|path| path.is_dir() && !path.ends_with(format!("{PREFIX}ports-{}", nix::unistd::geteuid())))
+        .filter(|path| path.is_dir())
         .collect();
     folders.sort();
     Ok(folders)
+}
+
+/// The prefix and a process id; other folders with the prefix are not for us to sweep.
+fn is_lab(name: &str) -> bool {
+    let process = name
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.split_once('-'))
+        .map(|(process, _)| process);
+    process.is_some_and(|process| process.parse::<u32>().is_ok())
 }
 
 fn owner(folder: &Path) -> Option<Owner> {
@@ -171,6 +180,14 @@ mod tests {
             }
             .is_alive()
         );
+    }
+
+    #[test]
+    fn folders_of_ports_and_images_are_no_labs() {
+        assert!(is_lab("kkp-lab-17-Ab3"));
+        for name in ["kkp-lab-ports-0", "kkp-lab-images-Ab3", "kkp-lab-17", "else-17-Ab3"] {
+            assert!(!is_lab(name), "{name}");
+        }
     }
 
     #[test]

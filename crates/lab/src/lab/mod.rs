@@ -26,7 +26,7 @@ use self::protocol::{Command, Outcome, Started};
 use crate::control_plane::{Action, Component, client_from};
 
 /// How long one call of kubectl may take.
-const KUBECTL: Duration = Duration::from_secs(120);
+const KUBECTL: Duration = Duration::from_mins(2);
 const SUMMARY: &str = "lab.json";
 
 /// Why a lab could not be started or asked.
