@@ -60,7 +60,7 @@ pub(crate) struct SeedAccess {
     /// The Secret it was made of.
     pub(crate) secret: Secret,
     /// Changes when the kubeconfig changes.
-    pub(crate) fingerprint: String,
+    pub(crate) fingerprint: Vec<u8>,
 }
 
 /// Opens a seed by the Secret that `spec.kubeconfig` of the Seed names (KKP source, pkg/provider: key `kubeconfig` and the
@@ -95,10 +95,7 @@ pub(crate) async fn open_seed(client: &Client, seed: &DynamicObject) -> Result<S
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let fingerprint = Sha256::digest(&bytes.0)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let fingerprint = Sha256::digest(&bytes.0).to_vec();
     let client = client_of(config).map_err(|error| failed(error.to_string()))?;
     Ok(SeedAccess {
         client,

@@ -16,14 +16,11 @@ impl Flags {
             let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
                 continue;
             };
-            let (name, value) = match name.split_once('=') {
-                Some((name, value)) => (name.to_owned(), value.to_owned()),
-                None => {
-                    let value = words
-                        .next_if(|next| !next.starts_with('-'))
-                        .unwrap_or_else(|| "true".to_owned());
-                    (name.to_owned(), value)
-                }
+            let (name, value) = if let Some((name, value)) = name.split_once('=') {
+                (name.to_owned(), value.to_owned())
+            } else {
+                let value = words.next_if(|next| !next.starts_with('-'));
+                (name.to_owned(), value.unwrap_or_else(|| "true".to_owned()))
             };
             flags.insert(name, value);
         }

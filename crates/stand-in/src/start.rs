@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::Error;
@@ -71,6 +71,8 @@ fn failed(program: &str, reason: &str) -> ExitCode {
 }
 
 async fn supervise(program: &str, flags: Flags, body: fn(Arc<Process>) -> Body) -> Result<(), Error> {
+    // First of all: a Pod may be told to stop while it starts, and process 1 of a container ignores a signal without handler.
+    let mut stop = Stop::listen()?;
     let release = Release::load()?;
     let client = own_client().await?;
     let namespace = flags.text("namespace").unwrap_or("kubermatic").to_owned();
@@ -84,13 +86,13 @@ async fn supervise(program: &str, flags: Flags, body: fn(Arc<Process>) -> Body) 
         });
         return tokio::select! {
             ended = body(process) => ended,
-            () = told_to_stop() => Ok(()),
+            () = stop.told() => Ok(()),
         };
     }
     let lease = LeaderLease::new(client.clone(), &namespace, format!("{program}-leader-lock"));
     tokio::select! {
         () = lease.acquire() => {}
-        () = told_to_stop() => return Ok(()),
+        () = stop.told() => return Ok(()),
     }
     let process = Arc::new(Process {
         client,
@@ -101,19 +103,30 @@ async fn supervise(program: &str, flags: Flags, body: fn(Arc<Process>) -> Body) 
     let ended = tokio::select! {
         ended = body(process) => ended,
         lost = lease.keep() => Err(lost),
-        () = told_to_stop() => Ok(()),
+        () = stop.told() => Ok(()),
     };
     lease.release().await;
     ended
 }
 
-async fn told_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The two signals that end a process.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::Refused(format!("cannot listen for signals: {error}"));
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! ServiceAccounts of the managed programs and their bindings. KKP gives most of them cluster-admin (KKP 2.31 source,
+//! `ServiceAccounts` of the managed programs and their bindings. KKP gives most of them cluster-admin (KKP 2.31 source,
 //! pkg/controller/operator/{master,seed}/resources/kubermatic/rbac.go).
 
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::Error;
 use crate::apply::Applier;
 
-/// ServiceAccounts on the master.
+/// `ServiceAccounts` on the master.
 pub(super) const MASTER: [&str; 3] = ["kubermatic-master", "kubermatic-webhook", "kubermatic-api"];
-/// ServiceAccounts on every seed.
+/// `ServiceAccounts` on every seed.
 pub(super) const SEED: [&str; 3] = ["kubermatic-seed", "kubermatic-webhook", "nodeport-proxy"];
 
 /// Creates or updates the accounts and their bindings.

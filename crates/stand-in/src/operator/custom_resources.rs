@@ -33,15 +33,15 @@ pub(super) async fn ensure(
 ) -> Result<(), Error> {
     let api: Api<CustomResourceDefinition> = Api::all(applier.client.clone());
     let live = call("list CRDs", api.list_metadata(&ListParams::default())).await?;
-    let versions: HashMap<String, Option<String>> = live
+    let versions: HashMap<String, String> = live
         .items
         .into_iter()
-        .map(|crd| (crd.name_any(), crd.annotations().get(VERSION_ANNOTATION).cloned()))
+        .filter_map(|crd| Some((crd.name_any(), crd.annotations().get(VERSION_ANNOTATION)?.clone())))
         .collect();
     let mut is_first = true;
     for wanted in definitions(release, location) {
         let name = wanted.name_any();
-        match verdict(versions.get(&name).map(Option::as_deref), &release.semantic_version()) {
+        match verdict(versions.get(&name).map(String::as_str), &release.semantic_version()) {
             Verdict::Keep => {}
             Verdict::RefuseDowngrade => tracing::warn!(crd = name, "Refusing to downgrade CRD"),
             Verdict::Write => {
@@ -55,9 +55,9 @@ pub(super) async fn ensure(
     Ok(())
 }
 
-/// `live`: nothing if absent; else its version annotation, if it has one.
-fn verdict(live: Option<Option<&str>>, own: &Version) -> Verdict {
-    match live.flatten().and_then(|text| parse_version(text).ok()) {
+/// `live`: the version annotation; nothing if the CRD or its annotation is absent.
+fn verdict(live: Option<&str>, own: &Version) -> Verdict {
+    match live.and_then(|text| parse_version(text).ok()) {
         Some(version) if version == *own => Verdict::Keep,
         Some(version) if version > *own => Verdict::RefuseDowngrade,
         _ => Verdict::Write,
@@ -71,10 +71,9 @@ mod tests {
     #[test]
     fn a_newer_definition_is_never_downgraded() {
         let own = Version::new(2, 30, 6);
-        assert_eq!(verdict(Some(Some("v2.31.0")), &own), Verdict::RefuseDowngrade);
-        assert_eq!(verdict(Some(Some("v2.30.6")), &own), Verdict::Keep);
-        assert_eq!(verdict(Some(Some("v2.30.5")), &own), Verdict::Write);
-        assert_eq!(verdict(Some(None), &own), Verdict::Write);
+        assert_eq!(verdict(Some("v2.31.0"), &own), Verdict::RefuseDowngrade);
+        assert_eq!(verdict(Some("v2.30.6"), &own), Verdict::Keep);
+        assert_eq!(verdict(Some("v2.30.5"), &own), Verdict::Write);
         assert_eq!(verdict(None, &own), Verdict::Write);
     }
 }

@@ -65,7 +65,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         pause(Script::load().operator.seed(&self.name).roll_delay_ms).await;
         loop {
-            let next = match self.reconcile().await {
+            let next = match Box::pin(self.reconcile()).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(seed = self.name, %error, "the seed is not reconciled");
@@ -204,7 +204,7 @@ impl Worker {
             return (live, SAFETY_NET);
         }
         state.pending = Some((live, since));
-        (state.used.clone(), (delay - waited).min(SAFETY_NET))
+        (state.used.clone(), delay.saturating_sub(waited).min(SAFETY_NET))
     }
 
     /// The client of the seed; a new kubeconfig replaces client and watches without a restart.

@@ -1,7 +1,7 @@
 //! The Deployments that the operator manages, at its compiled version (KKP 2.31 source, pkg/controller/operator/{common,
 //! master,seed}/resources; `kubermatic-seed-controller-manager` as measured on 2.31.0). Pure.
 //!
-//! Volumes and the init container with the addons are left out: nothing in the test bed reads them.
+//! Volumes are left out: nothing in the test bed reads them.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::DynamicObject;
@@ -109,13 +109,28 @@ impl Platform<'_> {
             "-disabled-collectors=",
             "-v=2",
         ]);
-        self.single(
+        let mut deployment = self.single(
             "kubermatic-seed-controller-manager",
             "kubermatic-seed",
             "seedController",
             "seed-controller-manager",
             &args,
-        )
+        )?;
+        if let Some(pod) = deployment.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()) {
+            let addons = json!([{ "name": "copy-addons", "image": self.addons_image(), "command": ["/bin/sh"] }]);
+            pod.init_containers = serde_json::from_value(addons).ok();
+        }
+        Ok(deployment)
+    }
+
+    fn addons_image(&self) -> String {
+        let option = |key: &str| text(self.configuration, &format!("/spec/userCluster/addons/{key}"));
+        let repository =
+            option("dockerRepository").map_or_else(|| self.release.shared_repository("addons"), ToOwned::to_owned);
+        let suffix = option("dockerTagSuffix")
+            .map(|suffix| format!("-{suffix}"))
+            .unwrap_or_default();
+        format!("{repository}:{}{suffix}", self.release.version)
     }
 
     fn webhook(&self, seed: Option<&str>) -> Result<Deployment, Error> {
@@ -254,7 +269,7 @@ impl Platform<'_> {
                         "securityContext": { "runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534, "fsGroup": 65534 },
                         "initContainers": program.init_containers,
                         "containers": program.containers,
-                        "terminationGracePeriodSeconds": 10,
+                        "terminationGracePeriodSeconds": 5,
                     },
                 },
             },

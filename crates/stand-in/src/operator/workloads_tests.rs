@@ -147,3 +147,23 @@ fn a_disabled_proxy_is_left_out() {
         ["kubermatic-seed-controller-manager", "kubermatic-webhook"]
     );
 }
+
+#[test]
+fn the_addons_come_from_their_own_image() {
+    let (_, seed) = render(
+        "2.31.0",
+        &json!({"userCluster": {"addons": {"dockerTagSuffix": "mine"}}}),
+        &json!({}),
+    );
+    let pod = seed
+        .first()
+        .and_then(|deployment| deployment.spec.as_ref()?.template.spec.clone())
+        .unwrap();
+    let images: Vec<String> = pod
+        .init_containers
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|init| init.image)
+        .collect();
+    assert_eq!(images, ["quay.io/kubermatic/addons:v2.31.0-mine"]);
+}

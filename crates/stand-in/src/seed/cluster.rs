@@ -25,7 +25,8 @@ use crate::script::{ClusterScript, Script, pause};
 /// Reconciles one user cluster.
 pub(super) async fn reconcile(cluster: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
     let condition = "ClusterControllerReconciledSuccessfully";
-    reported(&context, &cluster, condition, reconcile_throttled(&cluster, &context)).await
+    let reconciliation = Box::pin(reconcile_throttled(&cluster, &context));
+    reported(&context, &cluster, condition, reconciliation).await
 }
 
 async fn reconcile_throttled(cluster: &DynamicObject, context: &Context) -> Result<Outcome, Error> {
@@ -91,12 +92,12 @@ async fn write(
     deployments.retain(|wanted| {
         let live = context.deployments_of(rendering.cluster);
         let live = live.iter().find(|live| live.name_any() == wanted.name_any());
-        context.must_write(&key(wanted), wanted, live.map(|live| live.metadata.generation))
+        context.must_write(&key(wanted), wanted, live.and_then(|live| live.metadata.generation))
     });
     let etcd = Some(rendering.etcd()?).filter(|wanted| {
         let live = context.stateful_sets_of(rendering.cluster);
         let live = live.iter().find(|live| live.name_any() == wanted.name_any());
-        may_write("etcd") && context.must_write(&key(wanted), wanted, live.map(|live| live.metadata.generation))
+        may_write("etcd") && context.must_write(&key(wanted), wanted, live.and_then(|live| live.metadata.generation))
     });
     if deployments.is_empty() && etcd.is_none() {
         return Ok(());

@@ -32,7 +32,7 @@ pub(super) struct Context {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Written {
     hash: u64,
-    generation: Option<i64>,
+    generation: i64,
 }
 
 impl Context {
@@ -73,8 +73,8 @@ impl Context {
             .state_filter(|addon| addon.namespace().as_deref() == Some(&namespace))
     }
 
-    /// True if `wanted` must be written: it is absent, is another than was written, or somebody changed it since.
-    pub(super) fn must_write<K: Serialize>(&self, key: &str, wanted: &K, live: Option<Option<i64>>) -> bool {
+    /// True if `wanted` must be written: it is absent (`live`: its generation), is another than was written, or somebody changed it since.
+    pub(super) fn must_write<K: Serialize>(&self, key: &str, wanted: &K, live: Option<i64>) -> bool {
         let Some(live_generation) = live else { return true };
         let written = self
             .written
@@ -89,7 +89,7 @@ impl Context {
     pub(super) fn remember<K: Serialize>(&self, key: String, wanted: &K, generation: Option<i64>) {
         let written = Written {
             hash: hash(wanted),
-            generation,
+            generation: generation.unwrap_or(0),
         };
         self.written
             .lock()
