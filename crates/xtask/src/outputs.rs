@@ -53,7 +53,7 @@ mod tests {
         let outputs = all().unwrap();
         let mut paths: Vec<&str> = outputs.iter().map(|output| output.path).collect();
         for Output { path, content } in &outputs {
-            let header = if path.ends_with(".md") {
+            let header = if path.starts_with("docs/") {
                 PAGE_HEADER
             } else {
                 YAML_HEADER
