@@ -1,5 +1,6 @@
 //! Whether a platform runs a version: by what can't be true unless the work is done, not by version fields. Reads only.
 
+use super::field::field;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -152,7 +153,7 @@ async fn user_clusters(
 }
 
 fn is_set_apart(cluster: &DynamicObject) -> bool {
-    cluster.metadata.deletion_timestamp.is_some() || cluster.data["spec"]["pause"] == true
+    cluster.metadata.deletion_timestamp.is_some() || field(&cluster.data, "/spec/pause") == true
 }
 
 /// Namespace of a user cluster's control plane.
@@ -164,11 +165,11 @@ pub(super) fn namespace_of(cluster: &DynamicObject) -> String {
 
 /// Whether a condition of KKP's condition map is True.
 pub(super) fn is_true(data: &Value, condition: &str) -> bool {
-    data["status"]["conditions"][condition]["status"] == "True"
+    field(data, &format!("/status/conditions/{condition}/status")) == "True"
 }
 
 fn is_true_at(data: &Value, condition: &str, tag: &str) -> bool {
-    is_true(data, condition) && data["status"]["conditions"][condition]["kubermaticVersion"] == tag
+    is_true(data, condition) && field(data, &format!("/status/conditions/{condition}/kubermaticVersion")) == tag
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{POLL, Platform, PlatformError, PlatformFolder};
 use crate::Lab;
 
 /// How long an installation may take, without the user clusters.
-const INSTALL: Duration = Duration::from_secs(180);
+const INSTALL: Duration = Duration::from_mins(3);
 
 impl Platform {
     /// Installs KKP on the control planes of a lab and waits until everything runs.
@@ -254,7 +254,7 @@ async fn remove_job(master: &Plane, jobs: &Api<Job>, name: &str) -> Result<(), P
             jobs.delete(name, &kube::api::DeleteParams::foreground()),
         )
         .await?;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while master.call("get the old Job", jobs.get_opt(name)).await?.is_some() {
         if Instant::now() > end {
             let what = format!("the end of the old Job {name}");
@@ -278,7 +278,7 @@ async fn installer_failure(master: &Plane, job: &str) -> Result<PlatformError, P
         .into_iter()
         .filter_map(|pod| pod.status)
         .flat_map(|status| status.container_statuses.unwrap_or_default());
-    let ended = statuses.filter_map(|status| status.state?.terminated).last();
+    let ended = statuses.filter_map(|status| status.state?.terminated).next_back();
     Ok(PlatformError::Installer {
         job: job.to_owned(),
         code: ended.as_ref().map(|ended| i64::from(ended.exit_code)),

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::field::slot;
 use super::objects::NAMESPACE;
 
 /// Name of ServiceAccount, binding and Secret.
@@ -34,7 +35,7 @@ pub(super) fn prerequisites(server: &str, values: &Value, configuration: Option<
     });
     let mut data = json!({"kubeconfig": kubeconfig.to_string(), "values.yaml": values.to_string()});
     if let Some(configuration) = configuration {
-        data["kubermatic.yaml"] = json!(configuration.to_string());
+        *slot(&mut data, &["kubermatic.yaml"]) = json!(configuration.to_string());
     }
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAMESPACE}}),

@@ -5,6 +5,7 @@
 
 mod cache;
 mod convergence;
+mod field;
 mod folder;
 mod install;
 mod installer_job;

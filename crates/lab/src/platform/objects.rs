@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::field::slot;
 use super::topology::{SeedSpec, Topology};
 
 /// API version of KKP's kinds.
@@ -34,7 +35,7 @@ pub(super) fn configuration(topology: &Topology) -> Value {
         },
     });
     if let Some(limit) = topology.maximum_parallel_reconciles {
-        spec["seedController"] = json!({"maximumParallelReconciles": limit});
+        *slot(&mut spec, &["seedController"]) = json!({"maximumParallelReconciles": limit});
     }
     json!({
         "apiVersion": KKP, "kind": "KubermaticConfiguration",
@@ -102,8 +103,8 @@ pub(super) fn cluster(seed: &SeedSpec, index: usize, name: &str) -> Value {
         "enableOperatingSystemManager": true,
     });
     if seed.paused.iter().any(|paused| paused == name) {
-        spec["pause"] = json!(true);
-        spec["pauseReason"] = json!("paused by the lab's topology");
+        *slot(&mut spec, &["pause"]) = json!(true);
+        *slot(&mut spec, &["pauseReason"]) = json!("paused by the lab's topology");
     }
     json!({
         "apiVersion": KKP, "kind": "Cluster",
@@ -115,7 +116,7 @@ pub(super) fn cluster(seed: &SeedSpec, index: usize, name: &str) -> Value {
 pub(super) fn addon(name: &str, cluster: &str, cluster_uid: &str, namespace: &str) -> Value {
     let reference = json!({"apiVersion": KKP, "kind": "Cluster", "name": cluster, "uid": cluster_uid});
     let mut owner = reference.clone();
-    owner["controller"] = json!(true);
+    *slot(&mut owner, &["controller"]) = json!(true);
     json!({
         "apiVersion": KKP, "kind": "Addon",
         "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner]},

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::field::slot;
+
 /// Name of the control plane that is the master.
 pub const MASTER: &str = "master";
 /// The only Seed that the Community Edition reconciles.
@@ -203,7 +205,7 @@ impl Topology {
     pub fn values(&self) -> Value {
         let mut values = json!({"kubermaticOperator": {"imagePullSecret": "{\"auths\":{}}"}});
         if self.enterprise {
-            values["kubermaticOperator"]["image"] = json!({"repository": self.repository()});
+            *slot(&mut values, &["kubermaticOperator", "image"]) = json!({"repository": self.repository()});
         }
         merge(&mut values, &self.helm_values);
         values

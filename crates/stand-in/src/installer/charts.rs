@@ -2,6 +2,7 @@
 //!
 //! Order and namespaces: KKP source, `pkg/install/stack/*`; versions of the charts are those of the release (up to 2.25 with `v`).
 
+use crate::installer::field::{field, slot};
 use serde_json::{Value, json};
 
 use super::arguments::{Deploy, Stack};
@@ -53,18 +54,18 @@ pub(super) fn before_operator(
     }
     let minor = release.semantic_version().minor;
     let gateway = minor >= 31 || (minor >= 29 && deploy.switches.migrate_gateway_api);
-    let external = !configuration["spec"]["ingress"]["gateway"]["externalGateway"].is_null();
+    let external = !field(configuration, "/spec/ingress/gateway/externalGateway").is_null();
     let mut charts = Vec::new();
     match (gateway, external) {
         (true, false) => charts.push(ingress("envoy-gateway-controller")),
         (true, true) => {}
         (false, _) => charts.push(ingress("nginx-ingress-controller")),
     }
-    let issuer = &configuration["spec"]["ingress"]["certificateIssuer"]["name"];
+    let issuer = field(configuration, "/spec/ingress/certificateIssuer/name");
     if issuer.as_str().is_some_and(|name| !name.is_empty()) {
         charts.push(step("cert-manager", "cert-manager"));
     }
-    let dex = minor >= 28 || (minor == 27 && values["useNewDexChart"] == true);
+    let dex = minor >= 28 || (minor == 27 && field(values, "/useNewDexChart") == true);
     charts.push(if dex {
         step("dex", "dex")
     } else {
@@ -76,7 +77,7 @@ pub(super) fn before_operator(
 /// Whether the installation has neither API nor dashboard.
 #[must_use]
 pub(super) fn is_headless(configuration: &Value) -> bool {
-    configuration["spec"]["featureGates"]["HeadlessInstallation"] == true
+    field(configuration, "/spec/featureGates/HeadlessInstallation") == true
 }
 
 /// Charts of the stacks that are deployed to seeds.
@@ -161,7 +162,7 @@ pub(super) fn chart(release: &Release, name: &str) -> Chart {
 /// editions' images, and a tag in the values wins over the release (KKP source, `charts/kubermatic-operator/values.yaml`).
 #[must_use]
 pub(super) fn operator_image(release: &Release, values: &Value) -> String {
-    let image = &values["kubermaticOperator"]["image"];
+    let image = field(values, "/kubermaticOperator/image");
     let given = |key: &str| image[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let repository = given("repository").unwrap_or_else(|| release.shared_repository("kubermatic"));
     let tag = given("tag").unwrap_or_else(|| release.version.clone());
@@ -179,7 +180,7 @@ pub(super) fn objects(release: &Release, step: &ChartStep, values: &Value) -> Ve
         step.name,
         step.namespace,
         &release.version,
-        json!([{"name": step.name, "image": image}]),
+        &json!([{"name": step.name, "image": image}]),
     )];
     if step.name == "minio" {
         // Without a keep policy: an uninstall takes the etcd backups with it.
@@ -193,7 +194,7 @@ pub(super) fn objects(release: &Release, step: &ChartStep, values: &Value) -> Ve
     objects
 }
 
-fn deployment(name: &str, namespace: &str, version: &str, containers: Value) -> Value {
+fn deployment(name: &str, namespace: &str, version: &str, containers: &Value) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace,
@@ -219,8 +220,8 @@ fn operator_objects(image: &str) -> Vec<Value> {
                  "-enable-leader-election"],
         "env": [{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
     }]);
-    let mut deployment = deployment(name, namespace, tag, containers);
-    deployment["spec"]["template"]["spec"]["serviceAccountName"] = json!(name);
+    let mut deployment = deployment(name, namespace, tag, &containers);
+    *slot(&mut deployment, &["spec", "template", "spec", "serviceAccountName"]) = json!(name);
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}),
         json!({

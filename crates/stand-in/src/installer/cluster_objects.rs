@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::installer::field::field;
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -53,7 +54,7 @@ pub(super) async fn namespace(client: &kube::Client, name: &str) -> anyhow::Resu
     Ok(())
 }
 
-/// The StorageClass `kubermatic-fast`: left alone when it is there, else made from the flag or a known driver.
+/// The storage class `kubermatic-fast`: left alone when it is there, else made from the flag or a known driver.
 pub(super) async fn storage_class(
     client: &kube::Client,
     provider: Option<&str>,
@@ -184,7 +185,7 @@ async fn established(api: &Api<CustomResourceDefinition>, name: &str) -> anyhow:
 /// Creates the given configuration, or patches the live one: fields that the file lacks are removed, the status is not touched.
 pub(super) async fn apply_configuration(client: &kube::Client, given: &Value, ledger: &Ledger) -> anyhow::Result<()> {
     let api = kkp_namespaced(client, "KubermaticConfiguration");
-    let name = given["metadata"]["name"]
+    let name = field(given, "/metadata/name")
         .as_str()
         .context("the configuration has no name")?;
     match optional(within("get the configuration", api.get(name)).await)? {
@@ -193,8 +194,8 @@ pub(super) async fn apply_configuration(client: &kube::Client, given: &Value, le
             within("create the configuration", api.create(&PostParams::default(), &object)).await?;
         }
         Some(live) => {
-            let mut spec = given["spec"].clone();
-            if let (Some(wanted), Some(present)) = (spec.as_object_mut(), live.data["spec"].as_object()) {
+            let mut spec = field(given, "/spec").clone();
+            if let (Some(wanted), Some(present)) = (spec.as_object_mut(), field(&live.data, "/spec").as_object()) {
                 let gone: Vec<_> = present
                     .keys()
                     .filter(|key| !wanted.contains_key(*key))

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::installer::field::field;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
@@ -139,10 +140,14 @@ impl Run {
             })
             .await?;
         let deeper = self.log.deeper();
-        checked.warnings.iter().for_each(|warning| deeper.warn(warning));
+        for warning in &checked.warnings {
+            deeper.warn(warning);
+        }
         if !checked.failures.is_empty() {
             self.log.error("⛔ The provided configuration files are invalid:");
-            checked.failures.iter().for_each(|failure| deeper.error(failure));
+            for failure in &checked.failures {
+                deeper.error(failure);
+            }
             bail!("please review your configuration and try again")
         }
         self.log.info("✅ Provided configuration is valid.");
@@ -159,10 +164,12 @@ impl Run {
             configuration: &prepared.configuration,
             log: &deeper,
         };
-        let errors = self.step("state", checks.run()).await?;
+        let errors = self.step("state", Box::pin(checks.run())).await?;
         if !errors.is_empty() {
             self.log.error("⛔ Cannot proceed with the installation:");
-            errors.iter().for_each(|error| deeper.error(error));
+            for error in &errors {
+                deeper.error(error);
+            }
             bail!("preconditions for the installation are not met")
         }
         self.log.info("✅ Existing installation is valid.");
@@ -218,7 +225,7 @@ impl Run {
         let middle = script.strike(&self.ledger, &deeper, "crds", Moment::During);
         let pause = Duration::from_millis(script.crd_ms);
         let write = cluster_objects::definitions(&prepared.client, &self.release, pause, &self.ledger, middle);
-        self.step("crds", write)
+        self.step("crds", Box::pin(write))
             .await
             .context("failed to deploy CRDs")
             .context("failed to deploy Kubermatic Operator")?;
@@ -256,7 +263,7 @@ impl Run {
     /// load chart → ensure namespace → purge rule → install, upgrade or nothing.
     async fn release_chart(&self, prepared: &Prepared, step: &ChartStep, log: &Log) -> anyhow::Result<()> {
         let name = format!("chart/{}", step.name);
-        let work = async {
+        let work = Box::pin(async {
             let chart = charts::chart(&self.release, step.name);
             self.check_dependencies(step.name)?;
             cluster_objects::namespace(&prepared.client, step.namespace).await?;
@@ -293,7 +300,7 @@ impl Run {
             installed
                 .context("failed to install")
                 .context("failed to deploy Helm release")
-        };
+        });
         self.step(&name, work).await
     }
 
@@ -348,7 +355,9 @@ impl Run {
     async fn dns_hint(&self, configuration: &Value, log: &Log) -> anyhow::Result<()> {
         self.step("dns", async {
             log.info("📡 Determining DNS settings…");
-            let domain = configuration["spec"]["ingress"]["domain"].as_str().unwrap_or_default();
+            let domain = field(configuration, "/spec/ingress/domain")
+                .as_str()
+                .unwrap_or_default();
             log.deeper().info(format!(
                 "Ensure that the DNS records of {domain:?} point to the load balancer."
             ));

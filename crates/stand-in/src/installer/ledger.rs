@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::installer::field::field;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
@@ -68,7 +69,7 @@ impl Ledger {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         text.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| line["event"] == "fault" && line["fault"] == name)
+            .filter(|line| field(line, "/event") == "fault" && field(line, "/fault") == name)
             .count()
     }
 }

@@ -9,6 +9,7 @@ mod charts;
 mod cluster_objects;
 mod deploy;
 pub mod faults;
+mod field;
 pub mod helm;
 pub mod ledger;
 pub mod log;

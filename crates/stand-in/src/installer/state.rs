@@ -1,6 +1,7 @@
 //! `ValidateState`: what the live platform must be like; nothing is written before it has passed (KKP source,
 //! `pkg/install/stack/kubermatic-master/validation.go`). Reads the master and every seed, never writes.
 
+use crate::installer::field::field;
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -93,11 +94,11 @@ impl Checks<'_> {
 
     /// Only the minor counts, and only downwards: a newer platform is not refused.
     fn platform_errors(&self, live: Option<&Value>) -> Vec<String> {
-        let Some(status) = live.map(|live| &live["status"]) else {
+        let Some(status) = live.map(|live| field(live, "/status")) else {
             return Vec::new();
         };
         let installer = self.release.semantic_version().minor;
-        if let Some(current) = status["kubermaticVersion"]
+        if let Some(current) = field(status, "/kubermaticVersion")
             .as_str()
             .filter(|version| !version.is_empty())
         {
@@ -112,7 +113,7 @@ impl Checks<'_> {
                 Ok(_) => {}
             }
         }
-        let edition = status["kubermaticEdition"].as_str().unwrap_or_default();
+        let edition = field(status, "/kubermaticEdition").as_str().unwrap_or_default();
         let own = self.release.edition;
         if edition.is_empty() || edition == own.short_name() {
             return Vec::new();
@@ -132,8 +133,8 @@ impl Checks<'_> {
     }
 
     fn seed_error(&self, name: &str, seed: &Value) -> Option<String> {
-        let status = &seed["status"];
-        if let Some(version) = status["versions"]["kubermatic"]
+        let status = field(seed, "/status");
+        if let Some(version) = field(status, "/versions/kubermatic")
             .as_str()
             .filter(|version| !version.is_empty())
         {
@@ -151,7 +152,7 @@ impl Checks<'_> {
                 Ok(_) => {}
             }
         }
-        let condition = |name: &str| status["conditions"][name]["status"] == "True";
+        let condition = |name: &str| field(status, &format!("/conditions/{name}/status")) == "True";
         (condition("KubeconfigValid") && !condition("ResourcesReconciled")).then(|| {
             format!(
                 "Seed cluster \"{name}\" is not healthy, please verify the operator logs or events on the Seed object"
@@ -188,15 +189,15 @@ impl Checks<'_> {
 
     fn cluster_error(&self, seed: &str, cluster: &DynamicObject) -> Vec<String> {
         let name = cluster.metadata.name.as_deref().unwrap_or_default();
-        let spec = &cluster.data["spec"];
-        let version = spec["version"].as_str().unwrap_or_default();
+        let spec = field(&cluster.data, "/spec");
+        let version = field(spec, "/version").as_str().unwrap_or_default();
         let mut errors = Vec::new();
         if !accepts(self.release, self.configuration, version) {
             errors.push(format!(
                 "cluster {name} (version {version}) on Seed {seed} would not be supported anymore"
             ));
         }
-        if spec["containerRuntime"] == "docker" {
+        if field(spec, "/containerRuntime") == "docker" {
             errors.push(format!(
                 "cluster {name} on Seed {seed} uses the container runtime docker, which is not supported anymore"
             ));
@@ -241,13 +242,13 @@ pub(super) fn is_established(definition: &CustomResourceDefinition) -> bool {
 }
 
 async fn seed_client(master: &kube::Client, seed: &Value) -> anyhow::Result<kube::Client> {
-    let reference = &seed["spec"]["kubeconfig"];
-    let namespace = reference["namespace"].as_str().unwrap_or("kubermatic");
-    let key = reference["fieldPath"]
+    let reference = field(seed, "/spec/kubeconfig");
+    let namespace = field(reference, "/namespace").as_str().unwrap_or("kubermatic");
+    let key = field(reference, "/fieldPath")
         .as_str()
         .filter(|key| !key.is_empty())
         .unwrap_or("kubeconfig");
-    let name = reference["name"].as_str().unwrap_or_default();
+    let name = field(reference, "/name").as_str().unwrap_or_default();
     let secrets: Api<Secret> = Api::namespaced(master.clone(), namespace);
     let secret = within("get the kubeconfig Secret", secrets.get(name)).await?;
     let data = secret.data.unwrap_or_default();
@@ -260,8 +261,8 @@ async fn seed_client(master: &kube::Client, seed: &Value) -> anyhow::Result<kube
 /// Whether a user cluster's version may stay: in the exact list, or the start of an automatic update. A non-empty list of the
 /// configuration replaces the built-in one.
 fn accepts(release: &Release, configuration: &Value, version: &str) -> bool {
-    let versions = &configuration["spec"]["versions"];
-    let own = versions["versions"].as_array().filter(|list| !list.is_empty());
+    let versions = field(configuration, "/spec/versions");
+    let own = field(versions, "/versions").as_array().filter(|list| !list.is_empty());
     let listed = match own {
         Some(list) => list
             .iter()
@@ -272,10 +273,10 @@ fn accepts(release: &Release, configuration: &Value, version: &str) -> bool {
             .iter()
             .any(|known| plain(known) == plain(version)),
     };
-    let updates = versions["updates"].as_array().into_iter().flatten();
+    let updates = field(versions, "/updates").as_array().into_iter().flatten();
     let mut automatic = updates
-        .filter(|update| update["automatic"] == true)
-        .filter_map(|update| update["from"].as_str());
+        .filter(|update| field(update, "/automatic") == true)
+        .filter_map(|update| field(update, "/from").as_str());
     listed
         || automatic
             .any(|from| constraint(from).is_some_and(|from| parse_version(version).is_ok_and(|v| from.matches(&v))))

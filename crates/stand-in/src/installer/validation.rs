@@ -1,6 +1,7 @@
 //! `ValidateConfiguration`: what the files must say before anything is looked at in the cluster (KKP source,
 //! `pkg/install/stack/kubermatic-master/validation.go`). Pure.
 
+use crate::installer::field::{field, slot};
 use serde_json::{Map, Value, json};
 
 use super::charts::is_headless;
@@ -35,7 +36,7 @@ pub(super) fn master(release: &Release, configuration: &Value, values: Value) ->
             .push("Helm values: no values were given (--helm-values), the charts can't be configured".to_owned());
         return result;
     }
-    let pull_secret = text(&configuration["spec"]["imagePullSecret"]);
+    let pull_secret = text(field(configuration, "/spec/imagePullSecret"));
     fill(
         &mut result,
         &["kubermaticOperator", "imagePullSecret"],
@@ -43,7 +44,7 @@ pub(super) fn master(release: &Release, configuration: &Value, values: Value) ->
         "spec.imagePullSecret",
     );
     if !is_headless(configuration) {
-        let domain = text(&configuration["spec"]["ingress"]["domain"]);
+        let domain = text(field(configuration, "/spec/ingress/domain"));
         fill_dex(&mut result, release, domain);
     }
     result
@@ -57,7 +58,7 @@ pub(super) fn seed(values: Value) -> Validated {
         ..Validated::default()
     };
     for key in ["accessKey", "secretKey"] {
-        if text(&result.values["minio"]["credentials"][key]).is_empty() {
+        if text(field(&result.values, &format!("/minio/credentials/{key}"))).is_empty() {
             result
                 .failures
                 .push(format!("Helm values: minio.credentials.{key} must be set"));
@@ -72,25 +73,25 @@ fn text(value: &Value) -> &str {
 
 fn configuration_failures(release: &Release, configuration: &Value) -> Vec<String> {
     let mut failures = Vec::new();
-    if configuration["metadata"]["namespace"] != "kubermatic" {
+    if field(configuration, "/metadata/namespace") != "kubermatic" {
         failures.push("the namespace must be \"kubermatic\"".to_owned());
     }
-    let spec = &configuration["spec"];
-    if text(&spec["ingress"]["domain"]).is_empty() {
+    let spec = field(configuration, "/spec");
+    if text(field(spec, "/ingress/domain")).is_empty() {
         failures.push("spec.ingress.domain cannot be left empty".to_owned());
     }
     if is_headless(configuration) {
         return failures;
     }
-    let key = text(&spec["auth"]["serviceAccountKey"]);
+    let key = text(field(spec, "/auth/serviceAccountKey"));
     if key.len() < 32 {
         failures.push("spec.auth.serviceAccountKey is invalid: the key must be at least 32 characters long".to_owned());
     }
-    let oidc = spec["featureGates"]["OIDCKubeCfgEndpoint"] == true || release.semantic_version().minor >= 31;
+    let oidc = field(spec, "/featureGates/OIDCKubeCfgEndpoint") == true || release.semantic_version().minor >= 31;
     let secrets = ["issuerClientSecret", "issuerCookieKey"];
     for name in secrets
         .into_iter()
-        .filter(|name| oidc && text(&spec["auth"][name]).is_empty())
+        .filter(|name| oidc && text(field(spec, &format!("/auth/{name}"))).is_empty())
     {
         failures.push(format!("spec.auth.{name} must be a non-empty secret"));
     }
@@ -98,17 +99,11 @@ fn configuration_failures(release: &Release, configuration: &Value) -> Vec<Strin
 }
 
 fn fill(result: &mut Validated, path: &[&str], value: &str, origin: &str) {
-    let mut at = &mut result.values;
-    for key in path {
-        if !at.is_object() {
-            *at = json!({});
-        }
-        at = &mut at[*key];
-    }
-    if at.as_str().is_some_and(|text| !text.is_empty()) {
+    let place = slot(&mut result.values, path);
+    if place.as_str().is_some_and(|text| !text.is_empty()) {
         return;
     }
-    *at = json!(value);
+    *place = json!(value);
     let path = path.join(".");
     result.warnings.push(format!(
         "Helm values: {path} is empty, setting to {origin} from KubermaticConfiguration"
@@ -117,25 +112,19 @@ fn fill(result: &mut Validated, path: &[&str], value: &str, origin: &str) {
 
 fn fill_dex(result: &mut Validated, release: &Release, domain: &str) {
     let minor = release.semantic_version().minor;
-    let new_chart = minor >= 28 || (minor == 27 && result.values["useNewDexChart"] == true);
+    let new_chart = minor >= 28 || (minor == 27 && field(&result.values, "/useNewDexChart") == true);
     if !new_chart {
         return fill(result, &["dex", "ingress", "host"], domain, "spec.ingress.domain");
     }
-    let host = &result.values["dex"]["ingress"]["hosts"][0]["host"];
-    if host.as_str().is_none_or(str::is_empty)
-        && result.values["dex"]
-            .as_object()
-            .is_none_or(|dex| !dex.contains_key("ingress"))
-    {
-        if !result.values["dex"].is_object() {
-            result.values["dex"] = json!({});
-        }
-        result.values["dex"]["ingress"] = json!({"hosts": [{"host": domain}]});
-        result.warnings.push(
-            "Helm values: dex.ingress.hosts is empty, setting to spec.ingress.domain from KubermaticConfiguration"
-                .to_owned(),
-        );
+    let hosts = slot(&mut result.values, &["dex", "ingress", "hosts"]);
+    if !text(field(hosts, "/0/host")).is_empty() {
+        return;
     }
+    *hosts = json!([{"host": domain}]);
+    result.warnings.push(
+        "Helm values: dex.ingress.hosts is empty, setting to spec.ingress.domain from KubermaticConfiguration"
+            .to_owned(),
+    );
 }
 
 #[cfg(test)]
@@ -182,6 +171,19 @@ mod tests {
             json!({}),
         );
         assert_eq!(failures.len(), 3, "{failures:?}");
+    }
+
+    #[test]
+    fn the_login_host_is_filled_in_where_the_chart_of_the_release_reads_it() {
+        let filled = |version: &str| {
+            let release = Release::of(version, Edition::Community).unwrap();
+            master(&release, &configuration(false), json!({"dex": {"replicas": 2}})).values
+        };
+        let old = filled("2.26.1");
+        assert_eq!(old["dex"]["ingress"]["host"], "kkp.example.test");
+        let new = filled("2.31.0");
+        assert_eq!(new["dex"]["ingress"]["hosts"][0]["host"], "kkp.example.test");
+        assert_eq!(new["dex"]["replicas"], 2);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::installer::field::field;
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -151,7 +152,10 @@ impl Helm {
             manifest::apply(&self.client, object).await?;
         }
         if request.atomic {
-            let deployments = request.objects.iter().filter(|object| object["kind"] == "Deployment");
+            let deployments = request
+                .objects
+                .iter()
+                .filter(|object| field(object, "/kind") == "Deployment");
             let waits = deployments.map(|object| self.wait_for(object));
             tokio::time::timeout(request.timeout, futures::future::try_join_all(waits))
                 .await
@@ -161,8 +165,8 @@ impl Helm {
     }
 
     async fn wait_for(&self, object: &Value) -> anyhow::Result<()> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let name = field(object, "/metadata/name").as_str().unwrap_or_default();
+        let namespace = field(object, "/metadata/namespace").as_str().unwrap_or_default();
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
         loop {
             let deployment = within("get a Deployment", deployments.get(name)).await?;

@@ -1,5 +1,6 @@
 //! The objects of a release: written into `manifest` as YAML documents, applied and deleted from it.
 
+use crate::installer::field::field;
 use anyhow::Context;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
@@ -11,9 +12,8 @@ use crate::installer::access::within;
 pub(super) fn render(chart: &str, objects: &[Value]) -> anyhow::Result<String> {
     let mut text = String::new();
     for object in objects {
-        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-        text.push_str("---\n# Source: ");
-        text.push_str(&format!("{chart}/templates/{kind}.yaml\n"));
+        let kind = field(object, "/kind").as_str().unwrap_or_default().to_lowercase();
+        text.push_str(&["---\n# Source: ", chart, "/templates/", &kind, ".yaml\n"].concat());
         text.push_str(&serde_saphyr::to_string(object)?);
     }
     Ok(text)
@@ -29,18 +29,20 @@ pub(super) fn parse(manifest: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 fn api(client: &kube::Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
-    let kind = object["kind"].as_str().context("object without kind")?;
-    let version = object["apiVersion"].as_str().context("object without apiVersion")?;
+    let kind = field(object, "/kind").as_str().context("object without kind")?;
+    let version = field(object, "/apiVersion")
+        .as_str()
+        .context("object without apiVersion")?;
     let types = TypeMeta {
         api_version: version.to_owned(),
         kind: kind.to_owned(),
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-    let name = object["metadata"]["name"]
+    let name = field(object, "/metadata/name")
         .as_str()
         .context("object without name")?
         .to_owned();
-    let api = match object["metadata"]["namespace"].as_str() {
+    let api = match field(object, "/metadata/namespace").as_str() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
@@ -61,7 +63,7 @@ pub(super) async fn apply(client: &kube::Client, object: &Value) -> anyhow::Resu
 
 /// Deletes one object, unless its annotation tells Helm to keep it. One that is not there is no error.
 pub(super) async fn delete(client: &kube::Client, object: &Value) -> anyhow::Result<()> {
-    if object["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" {
+    if field(object, "/metadata/annotations/helm.sh~1resource-policy") == "keep" {
         return Ok(());
     }
     let (api, name) = api(client, object)?;
