@@ -51,7 +51,7 @@ fn a_whole_command_line_is_understood() {
 fn the_master_stack_is_the_default() {
     let deploy = deploy(&["deploy"], &[]);
     assert_eq!(deploy.stack(), Ok(Stack::Master));
-    assert_eq!(deploy.helm_timeout, Duration::from_secs(300));
+    assert_eq!(deploy.helm_timeout, Duration::from_mins(5));
 }
 
 #[test]

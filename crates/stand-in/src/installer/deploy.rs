@@ -2,7 +2,6 @@
 //!
 //! Writes to the cluster. No signal is handled on the way: killed in the middle, a release stays `pending-*`, as with the real one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::installer::field::field;
@@ -16,7 +15,7 @@ use super::faults::{InstallerScript, Moment};
 use super::helm::{Helm, Installation};
 use super::ledger::Ledger;
 use super::log::Log;
-use super::{cluster_objects, state, validation};
+use super::{cluster_objects, files, state, validation};
 use crate::release::Release;
 use crate::script::Script;
 
@@ -74,8 +73,8 @@ impl Run {
         };
         self.step("start", async { Ok(()) }).await?;
         let context = self.deploy.kube_context.as_deref();
-        let given = self.configuration_file()?;
-        let values = self.helm_values()?;
+        let given = files::configuration(&self.deploy)?;
+        let values = files::helm_values(&self.deploy, &self.release)?;
         let client = access::own_client(&self.environment, context).await?;
         let helm = Helm::new(
             access::client_from_file(kubeconfig, context).await?,
@@ -98,31 +97,6 @@ impl Run {
             self.validate_state(&prepared).await?;
         }
         Ok(prepared)
-    }
-
-    fn configuration_file(&self) -> anyhow::Result<Option<Value>> {
-        let Some(path) = &self.deploy.config else {
-            return Ok(None);
-        };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to load KubermaticConfiguration: {}", path.display()))?;
-        Ok(Some(
-            serde_saphyr::from_str(&text).context("failed to load KubermaticConfiguration")?,
-        ))
-    }
-
-    fn helm_values(&self) -> anyhow::Result<Value> {
-        if self.deploy.helm_values.len() > 1 && self.release.semantic_version().minor < 31 {
-            bail!("--helm-values can be given only once before KKP 2.31")
-        }
-        let mut values = json!({});
-        for path in &self.deploy.helm_values {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("failed to load Helm values: {}", path.display()))?;
-            let next: Option<Value> = serde_saphyr::from_str(&text).context("failed to load Helm values")?;
-            merge(&mut values, next.unwrap_or_default());
-        }
-        Ok(values)
     }
 
     async fn validate(&self, stack: Stack, configuration: &Value, values: Value) -> anyhow::Result<Value> {
@@ -221,7 +195,7 @@ impl Run {
         log.info("📦 Deploying Kubermatic Operator…");
         let deeper = log.deeper();
         deeper.info("Deploying Custom Resource Definitions…");
-        let script = self.script();
+        let script = self.script()?;
         let middle = script.strike(&self.ledger, &deeper, "crds", Moment::During);
         let pause = Duration::from_millis(script.crd_ms);
         let write = cluster_objects::definitions(&prepared.client, &self.release, pause, &self.ledger, middle);
@@ -294,7 +268,7 @@ impl Run {
                 timeout: self.deploy.helm_timeout,
                 chart,
             };
-            let script = self.script();
+            let script = self.script()?;
             let middle = script.strike(&self.ledger, log, &name, Moment::During);
             let installed = prepared.helm.upgrade_install(&request, Box::pin(middle)).await;
             installed
@@ -366,25 +340,28 @@ impl Run {
         .await
     }
 
-    fn script(&self) -> InstallerScript {
-        let script = Script::load_from(&self.state_folder).unwrap_or_default();
+    /// A script that nobody can read must not look like one without faults.
+    fn script(&self) -> anyhow::Result<InstallerScript> {
+        let script = Script::load_from(&self.state_folder)?;
         let section = script
             .other
             .get("installer")
             .cloned()
             .map(serde_json::from_value)
             .transpose();
-        section.ok().flatten().unwrap_or_default()
+        Ok(section
+            .context("section installer of the script is not understood")?
+            .unwrap_or_default())
     }
 
     /// One step: noted in the ledger, slowed down and broken as the script says.
     async fn step<T>(&self, name: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         self.ledger.record("step", json!({"step": name}))?;
-        let script = self.script();
+        let script = self.script()?;
         script.strike(&self.ledger, &self.log, name, Moment::Before).await?;
         tokio::time::sleep(Duration::from_millis(script.step_ms)).await;
         let result = work.await?;
-        self.script()
+        self.script()?
             .strike(&self.ledger, &self.log, name, Moment::After)
             .await?;
         Ok(result)
@@ -400,19 +377,5 @@ impl Run {
             "edition": self.release.edition.short_name(), "server": server,
             "hostname": get("HOSTNAME").unwrap_or_else(|| hostname.trim().to_owned()), "pod": get("POD_NAME"),
         })
-    }
-}
-
-/// Puts `next` over `values`, key by key.
-fn merge(values: &mut Value, next: Value) {
-    match (values, next) {
-        (Value::Object(values), Value::Object(next)) => {
-            let next: BTreeMap<_, _> = next.into_iter().collect();
-            for (key, value) in next {
-                merge(values.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (_, Value::Null) => {}
-        (values, next) => *values = next,
     }
 }

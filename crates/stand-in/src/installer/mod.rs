@@ -10,6 +10,7 @@ mod cluster_objects;
 mod deploy;
 pub mod faults;
 mod field;
+mod files;
 pub mod helm;
 pub mod ledger;
 pub mod log;
