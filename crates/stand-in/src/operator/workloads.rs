@@ -269,7 +269,7 @@ impl Platform<'_> {
                         "securityContext": { "runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534, "fsGroup": 65534 },
                         "initContainers": program.init_containers,
                         "containers": program.containers,
-                        "terminationGracePeriodSeconds": 5,
+                        "terminationGracePeriodSeconds": 2,
                     },
                 },
             },

@@ -1,8 +1,16 @@
-//! The stand-ins as processes in Pods of a lab, under their own ServiceAccounts: a platform at 2.30.6 that goes to 2.31.0.
+//! The stand-ins as processes in Pods of a lab, under their own service accounts: a platform at 2.30.6 that goes to 2.31.0.
 //!
 //! One program in three roles: the test, the lab (which executes it again), and every stand-in (by its name).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test without the usual harness is no test for clippy"
+)]
+
 mod bench;
+mod load;
 mod one_cluster;
 mod two_clusters;
 
@@ -38,6 +46,9 @@ fn main() -> ExitCode {
     }
     if is_chosen("two_clusters") {
         runtime.block_on(two_clusters::seed_by_seed());
+    }
+    if filter.as_deref() == Some("load") {
+        runtime.block_on(load::figures());
     }
     ExitCode::SUCCESS
 }

@@ -84,6 +84,10 @@ async fn install(bench: &Bench, client: &Client) {
         })
         .await;
     }
+    user_clusters(client).await;
+}
+
+async fn user_clusters(client: &Client) {
     for name in CLUSTERS {
         let spec = json!({"spec": {"version": "1.34.1", "cniPlugin": {"type": "cilium", "version": "1.18.10"}}});
         apply(&kkp(client, "Cluster"), name, spec).await;
