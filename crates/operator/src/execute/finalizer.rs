@@ -14,11 +14,16 @@ use crate::context::{FIELD_MANAGER, FINALIZER};
 /// When the server refuses, does not answer, or somebody else wrote the object first. Removing it from an object that is
 /// gone is no error.
 pub async fn set(client: Client, object: &KKPUpgradeObject, present: bool) -> Result<(), CallError> {
-    let Some(body) = body(object, present) else { return Ok(()) };
+    let Some(body) = body(object, present) else {
+        return Ok(());
+    };
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let objects = Api::<KKPUpgradeObject>::namespaced(client, &namespace);
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(body);
     let what = format!("write the finalizer of KKPUpgrade {namespace}/{name}");
     match call(what, objects.patch(&name, &parameters, &patch)).await {
@@ -32,7 +37,11 @@ fn body(object: &KKPUpgradeObject, present: bool) -> Option<Value> {
     if object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) == present {
         return None;
     }
-    let others = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned();
+    let others = object
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .cloned();
     let finalizers: Vec<String> = others.chain(present.then(|| FINALIZER.to_owned())).collect();
     // A merge patch replaces the whole list, so it must rest on the very version that was read.
     Some(json!({"metadata": {

@@ -42,7 +42,9 @@ pub async fn acquire(
     });
     let what = format!("acquire Lease {namespace}/{ACTIVE_LEASE}");
     if resource_version.is_some() {
-        call(what, leases.replace(ACTIVE_LEASE, &post(), &lease)).await.map(drop)
+        call(what, leases.replace(ACTIVE_LEASE, &post(), &lease))
+            .await
+            .map(drop)
     } else {
         call(what, leases.create(&post(), &lease)).await.map(drop)
     }
@@ -55,7 +57,9 @@ pub async fn acquire(
 pub async fn release(leases: &Api<Lease>, namespace: &str, resource_version: &str) -> Result<(), CallError> {
     let lease = manifest(namespace, Some(resource_version.to_owned()));
     let what = format!("release Lease {namespace}/{ACTIVE_LEASE}");
-    call(what, leases.replace(ACTIVE_LEASE, &post(), &lease)).await.map(drop)
+    call(what, leases.replace(ACTIVE_LEASE, &post(), &lease))
+        .await
+        .map(drop)
 }
 
 fn manifest(namespace: &str, resource_version: Option<String>) -> Lease {

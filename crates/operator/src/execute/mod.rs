@@ -70,7 +70,11 @@ pub async fn run(
             let body = throttle::set_body(mark, resource_version)?;
             throttle::patch(client(), facts, &body).await
         }
-        Effect::RestoreThrottle { original, write_value, resource_version } => {
+        Effect::RestoreThrottle {
+            original,
+            write_value,
+            resource_version,
+        } => {
             let body = throttle::restore_body(*original, *write_value, resource_version);
             throttle::patch(client(), facts, &body).await
         }
@@ -79,7 +83,10 @@ pub async fn run(
 
 /// Parameters of a create or replace, with our name as field manager.
 pub(crate) fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// The API of the KubermaticConfiguration.

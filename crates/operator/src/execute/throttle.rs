@@ -47,10 +47,15 @@ pub async fn patch(client: Client, facts: &Facts, body: &Value) -> Result<(), Ca
         return Err(CallError::unusable("patch the KubermaticConfiguration", problem));
     };
     let (namespace, name) = (&platform.configuration.namespace, &platform.configuration.name);
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     let what = format!("patch KubermaticConfiguration {namespace}/{name}");
     let patch = Patch::Merge(body);
-    call(what, configurations(client, namespace).patch(name, &parameters, &patch)).await.map(drop)
+    call(what, configurations(client, namespace).patch(name, &parameters, &patch))
+        .await
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -61,7 +66,11 @@ mod tests {
 
     #[test]
     fn value_note_and_precondition_are_one_patch() {
-        let mark = ThrottleMark { owner: "u".to_owned(), original: None, applied: 3 };
+        let mark = ThrottleMark {
+            owner: "u".to_owned(),
+            original: None,
+            applied: 3,
+        };
         let body = set_body(&mark, "41").unwrap();
         assert_eq!(body["metadata"]["resourceVersion"], "41");
         assert_eq!(body.pointer(LIMIT), Some(&json!(3)));

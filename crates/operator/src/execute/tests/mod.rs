@@ -1,0 +1,44 @@
+//! Tests: the manifests of Jobs, and how effects behave against an API that answers as a real one does.
+
+mod effects;
+mod fake_api;
+mod manifests;
+mod preparing;
+
+use kkp_upgrade_core::effect::{JobIntent, JobWork};
+
+fn intent(target: &str, work: JobWork) -> JobIntent {
+    JobIntent {
+        name: "kkpu-step-0123456789".to_owned(),
+        uid: "11111111-2222-3333-4444-555555555555".to_owned(),
+        run: 1,
+        hop: "2.31.0".to_owned(),
+        step: "step".to_owned(),
+        target: target.to_owned(),
+        attempt: 1,
+        plan: "sha256:plan".to_owned(),
+        work,
+    }
+}
+
+fn installer() -> JobIntent {
+    let work = JobWork::Installer {
+        stack: "kubermatic-master".to_owned(),
+        image: "mirror.example.test:5000/kkp/kubermatic-ee:v2.31.0".to_owned(),
+        flags: vec!["--skip-charts".to_owned(), "cert-manager".to_owned()],
+        values_digest: "sha256:values".to_owned(),
+        values_secret: Some(("values".to_owned(), "values.yaml".to_owned())),
+        helm_timeout_seconds: 600,
+    };
+    intent("master", work)
+}
+
+fn backup(target: &str) -> JobIntent {
+    let work = JobWork::Backup {
+        claim: "backups".to_owned(),
+        path: "platform/prod".to_owned(),
+        folder: "2.30.6-to-2.31.0-11111111-run1-1".to_owned(),
+        platform_version: "2.30.6".to_owned(),
+    };
+    intent(target, work)
+}
