@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::rules::AcceptedRisk;
 use crate::version::KkpVersion;
 
 /// A spec that can be carried out as far as the spec alone can tell.
@@ -69,21 +69,6 @@ pub struct BackupRequest {
     pub claim: Option<(String, String)>,
     /// `false` = `policy: Skip`.
     pub required: bool,
-}
-
-/// A finding that a person answers for, by rule and with an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AcceptedRisk {
-    /// Id of the rule.
-    pub rule: String,
-    /// Targets it is accepted for; empty = all.
-    #[serde(default)]
-    pub targets: Vec<String>,
-    /// Why it is acceptable, for the auditor.
-    pub reason: String,
-    /// When the consent ends.
-    pub expiration_time: Timestamp,
 }
 
 /// A spec that cannot be carried out: which field, and what must change.

@@ -22,7 +22,7 @@ use crate::arguments::{Arguments, Command, RunArguments};
 use crate::call::call;
 use crate::context::{Context, FIELD_MANAGER};
 use crate::http::{self, Health};
-use crate::leader::{self, LeaderConfig};
+use crate::leader::{self, LeaderConfig, LeaderTimings};
 use crate::metrics::Metrics;
 use crate::reconcile::{error_policy, reconcile};
 use crate::seeds::SeedConnections;
@@ -31,6 +31,10 @@ use crate::{prepare, record, telemetry};
 
 /// Rounds at the same time: each KKPUpgrade has one, and more than one works at a time only in dry runs.
 const CONCURRENCY: u16 = 4;
+/// Without a beat for this long the process counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often an idle process beats.
+const BEAT: Duration = Duration::from_secs(5);
 /// Worker threads: the work is waiting for API servers.
 const WORKERS: usize = 2;
 
@@ -45,7 +49,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    telemetry::init(arguments.log_format, &arguments.log_filter);
+    if let Err(error) = telemetry::init(arguments.log_format, &arguments.log_filter) {
+        let _ = writeln!(std::io::stderr().lock(), "log: {error}");
+        return ExitCode::FAILURE;
+    }
     // One TLS provider in the whole process; a second installation is refused and harmless.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match execute(arguments.command) {
@@ -89,20 +96,26 @@ async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
         context.health.clone(),
         stop.clone(),
     ));
-    let leadership = leader::start(LeaderConfig::new(config, &arguments.namespace, &arguments.pod_uid));
+    let leadership = leader::start(LeaderConfig {
+        kube: config,
+        namespace: arguments.namespace.clone(),
+        identity: arguments.pod_uid.clone(),
+        timings: LeaderTimings::default(),
+    });
     context.health.set_ready("configuration");
     tracing::info!(namespace = arguments.namespace, "waiting to become the leader");
     tokio::select! {
-        () = leadership.acquired() => {}
+        acquired = leadership.acquired() => acquired?,
         () = terminated() => { leadership.release().await; return Ok(()) }
         result = serving => { result??; bail!("the health server ended") }
     }
     context.metrics.leader(true);
     tracing::info!("leading");
     watches::follow_master(&context, &arguments.namespace);
+    tokio::spawn(beat(context.health.clone()));
     let result = tokio::select! {
         () = control(context.clone()) => Err(anyhow::anyhow!("the controller ended")),
-        () = leadership.lost() => Err(anyhow::anyhow!("the leader lease was lost: another operator may lead now")),
+        ended = leadership.lost() => Err(ended.into()),
         () = terminated() => Ok(()),
     };
     stop.cancel();
@@ -133,6 +146,15 @@ async fn control(context: Arc<Context>) {
         .await;
 }
 
+/// An idle process is alive: it beats as long as the runtime runs its tasks.
+async fn beat(health: Health) {
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        health.beat();
+    }
+}
+
 async fn build_context(client: Client, arguments: &RunArguments) -> anyhow::Result<Context> {
     let catalogue = Catalogue::embedded()
         .map_err(|error| anyhow::anyhow!("{error}"))
@@ -157,7 +179,7 @@ async fn build_context(client: Client, arguments: &RunArguments) -> anyhow::Resu
         timing: arguments.timing(),
         seeds: SeedConnections::default(),
         metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
-        health: Health::new(&["configuration"]),
+        health: Health::new(&["configuration"], PATIENCE),
         trigger: Trigger::default(),
         writes: record::WriteClock::default(),
         effects: std::sync::atomic::AtomicU64::new(0),

@@ -201,9 +201,10 @@ async fn run_process(run: &PodRun, slot: Slot, container: &Container, spec: &Con
         run.container(slot, |record| (record.started, record.ready) = (started, ready));
     };
     let pid = process.pid();
+    let address = super::address::of_pod(&run.pod.uid().unwrap_or_default());
     let ended = tokio::select! {
         exit = process.wait() => Some(exit),
-        never = probes::watch(container, spec, pid, report) => match never {},
+        never = probes::watch(container, spec, pid, address, report) => match never {},
         _ = stop.wait_for(Option::is_some) => None,
     };
     let exit = if let Some(exit) = ended {

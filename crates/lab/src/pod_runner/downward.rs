@@ -23,7 +23,8 @@ pub(super) fn field(pod: &Pod, path: &str) -> Option<String> {
         "metadata.annotations" => Some(lines(pod.annotations())),
         "spec.nodeName" => Some(spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()),
         "spec.serviceAccountName" => Some(account(pod)),
-        "status.podIP" | "status.podIPs" | "status.hostIP" | "status.hostIPs" => Some("127.0.0.1".to_owned()),
+        "status.podIP" | "status.podIPs" => Some(super::address::of_pod(&pod.uid().unwrap_or_default()).to_string()),
+        "status.hostIP" | "status.hostIPs" => Some("127.0.0.1".to_owned()),
         _ => None,
     }
 }

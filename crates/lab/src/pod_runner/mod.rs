@@ -12,7 +12,7 @@
 //! the image appears.
 //!
 //! # What is different from a real node
-//! The host's network for all, `127.0.0.1` as every address; no Services, DNS, `exec`, `logs` or resource limits.
+//! The host's network for all, with a loopback address of its own for each Pod; no Services, DNS, `exec`, `logs` or resource limits.
 //! Every Pod is bound here, whatever its selectors, affinity and tolerations (scheduling gates count). Liveness probes,
 //! `postStart` and HTTP hooks are ignored, volumes of ConfigMaps and Secrets are not refreshed (tokens are). Restart back-off is 100 ms to
 //! 5 s. Logs are in `<work_folder>/logs` ([`log_file`]), data of claims in `<work_folder>/claims` ([`claim_folder`]).
@@ -20,6 +20,7 @@
 //! # Faults
 //! See [`Control`].
 
+mod address;
 mod adoption;
 mod claims;
 mod cluster;

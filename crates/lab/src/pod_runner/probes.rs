@@ -4,6 +4,7 @@
 //! `initialDelaySeconds` count as at most one second, thresholds count as written. HTTPS probes only connect.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Probe};
@@ -21,11 +22,12 @@ pub(super) async fn watch(
     container: &Container,
     spec: &ContainerSpec,
     pid: i32,
+    address: Ipv4Addr,
     report: impl Fn(bool, bool),
 ) -> Infallible {
     if let Some(probe) = &container.startup_probe {
         report(false, false);
-        succeed_once(container, probe, spec, pid).await;
+        succeed_once(container, probe, spec, pid, address).await;
     }
     let Some(probe) = &container.readiness_probe else {
         report(true, true);
@@ -35,7 +37,7 @@ pub(super) async fn watch(
     tokio::time::sleep(pause(probe.initial_delay_seconds, 0)).await;
     let (mut ready, mut in_a_row) = (false, 0);
     loop {
-        let passed = check(container, probe, spec, pid).await;
+        let passed = check(container, probe, spec, pid, address).await;
         in_a_row = if passed == ready { 0 } else { in_a_row + 1 };
         let threshold = if ready {
             probe.failure_threshold.unwrap_or(3)
@@ -50,8 +52,8 @@ pub(super) async fn watch(
     }
 }
 
-async fn succeed_once(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: i32) {
-    while !check(container, probe, spec, pid).await {
+async fn succeed_once(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: i32, address: Ipv4Addr) {
+    while !check(container, probe, spec, pid, address).await {
         tokio::time::sleep(pause(probe.period_seconds, 1)).await;
     }
 }
@@ -65,7 +67,7 @@ fn pause(seconds: Option<i32>, default: u64) -> Duration {
     .min(LONGEST_PAUSE)
 }
 
-async fn check(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: i32) -> bool {
+async fn check(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: i32, address: Ipv4Addr) -> bool {
     let seconds = probe
         .timeout_seconds
         .and_then(|seconds| u64::try_from(seconds).ok())
@@ -85,16 +87,16 @@ async fn check(container: &Container, probe: &Probe, spec: &ContainerSpec, pid: 
             let plain = action.scheme.as_deref() != Some("HTTPS");
             let path = action.path.as_deref().unwrap_or("/");
             return if plain {
-                http_get(port, path).await
+                http_get(address, port, path).await
             } else {
-                connect(port).await.map(drop)
+                connect(address, port).await.map(drop)
             };
         }
         if let Some(action) = &probe.tcp_socket {
-            return connect(port(container, &action.port)?).await.map(drop);
+            return connect(address, port(container, &action.port)?).await.map(drop);
         }
         let action = probe.grpc.as_ref()?;
-        connect(u16::try_from(action.port).ok()?).await.map(drop)
+        connect(address, u16::try_from(action.port).ok()?).await.map(drop)
     };
     matches!(tokio::time::timeout(deadline, tried).await, Ok(Some(())))
 }
@@ -124,14 +126,14 @@ fn port(container: &Container, port: &IntOrString) -> Option<u16> {
     }
 }
 
-async fn connect(port: u16) -> Option<TcpStream> {
-    TcpStream::connect(("127.0.0.1", port)).await.ok()
+async fn connect(address: Ipv4Addr, port: u16) -> Option<TcpStream> {
+    TcpStream::connect((address, port)).await.ok()
 }
 
-async fn http_get(port: u16, path: &str) -> Option<()> {
-    let mut stream = connect(port).await?;
+async fn http_get(address: Ipv4Addr, port: u16, path: &str) -> Option<()> {
+    let mut stream = connect(address, port).await?;
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/lab\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nUser-Agent: kube-probe/lab\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut head = Vec::new();
@@ -160,7 +162,7 @@ mod tests {
                     .await
                     .unwrap();
             });
-            assert_eq!(http_get(port, "/healthz").await.is_some(), passes, "{answer}");
+            assert_eq!(http_get(Ipv4Addr::LOCALHOST, port, "/healthz").await.is_some(), passes, "{answer}");
             server.await.unwrap();
         }
     }

@@ -137,6 +137,7 @@ pub(super) struct PodRecord {
     pub stopping: bool,
     /// Phase Failed for this reason, whatever the containers say.
     pub failed: Option<(&'static str, &'static str)>,
+    address: String,
     start_time: Timestamp,
     transitions: BTreeMap<&'static str, (bool, Timestamp)>,
 }
@@ -168,6 +169,7 @@ impl PodRecord {
             restart_policy: spec.restart_policy.unwrap_or_else(|| "Always".to_owned()),
             stopping: false,
             failed: None,
+            address: super::address::of_pod(pod.metadata.uid.as_deref().unwrap_or_default()).to_string(),
             start_time,
             transitions: BTreeMap::new(),
         }
@@ -269,8 +271,8 @@ impl PodRecord {
             start_time: Some(Time(self.start_time)),
             host_ip: Some(ADDRESS.to_owned()),
             host_ips: Some(vec![HostIP { ip: ADDRESS.to_owned() }]),
-            pod_ip: Some(ADDRESS.to_owned()),
-            pod_ips: Some(vec![PodIP { ip: ADDRESS.to_owned() }]),
+            pod_ip: Some(self.address.clone()),
+            pod_ips: Some(vec![PodIP { ip: self.address.clone() }]),
             conditions: Some(conditions.into()),
             init_container_statuses: (!init.is_empty()).then_some(init),
             container_statuses: Some(list(&self.main)),

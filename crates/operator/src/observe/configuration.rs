@@ -15,24 +15,19 @@ pub(super) struct Found {
     pub(super) namespace: String,
 }
 
-/// Finds it in any namespace. Where there are several, the one in the operator's namespace stands for the platform and a
-/// rule reports the others.
+/// Finds it in the operator's own namespace, which is KKP's: the object holds secrets inline, so no other namespace is read.
+/// Where there are several, the first by name stands for the platform and a rule reports the others.
 pub(super) async fn find(context: &Context) -> Result<Found, CallError> {
-    let api = Api::<KubermaticConfiguration>::all(context.client.clone());
+    let api = Api::<KubermaticConfiguration>::namespaced(context.client.clone(), &context.namespace);
     let mut items = call("list of KubermaticConfigurations", api.list(&ListParams::default()))
         .await?
         .items;
     let count = items.len();
-    items.sort_by_key(|item| {
-        (
-            item.namespace().as_deref() != Some(&*context.namespace),
-            item.name_any(),
-        )
-    });
+    items.sort_by_key(ResourceExt::name_any);
     let Some(configuration) = items.into_iter().next() else {
         return Err(CallError::unusable(
             "KubermaticConfiguration",
-            "there is none on this cluster: is KKP installed here?",
+            format!("there is none in namespace {}: is KKP installed there?", context.namespace),
         ));
     };
     let namespace = configuration.namespace().unwrap_or_default();

@@ -9,7 +9,7 @@ use kkp_upgrade_kkp::image::ImageReference;
 use super::releases::Release;
 use crate::call::CallError;
 use crate::context::Context;
-use crate::prepare::{EffectiveValues, effective_values};
+use crate::execute::values::{EffectiveValues, effective_values};
 
 /// Image of container `operator` in Deployment `kubermatic-operator`.
 #[must_use]

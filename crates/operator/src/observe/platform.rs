@@ -363,7 +363,7 @@ async fn platform_facts(context: &Context, parts: &Parts<'_>, installer: Option<
         Err(why) => Field::NotRead(why.clone()),
     };
     let operator = parts.survey.deployment("kubermatic-operator");
-    let values = |read: fn(&crate::prepare::EffectiveValues) -> Option<String>| match installer
+    let values = |read: fn(&crate::execute::values::EffectiveValues) -> Option<String>| match installer
         .map(|installer| &installer.values)
     {
         Some(Ok(values)) => Field::Known(read(values)),

@@ -1,0 +1,7 @@
+//! What the demo and the end-to-end tests share: a platform in the lab, the operator installed on it by its own
+//! manifests, and ways to apply, wait and look.
+
+pub mod bed;
+pub mod demo;
+pub mod images;
+pub mod observer;
