@@ -56,7 +56,7 @@ pub struct Facts {
     pub platform: Known<PlatformFacts>,
     /// Findings of all rules; read in Preflight and before the first change.
     pub findings: Known<Vec<Finding>>,
-    /// Other KKPUpgrades in the namespace that want or hold the platform, in the order in which they are served.
+    /// Other `KKPUpgrade`s in the namespace that want or hold the platform, in the order in which they are served.
     pub others: Known<Vec<OtherUpgrade>>,
     /// The platform's lease.
     pub lease: Known<LeaseFacts>,
@@ -168,7 +168,7 @@ pub struct ThrottleMark {
 /// Claim that backups are written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupClaim {
-    /// Name of the PersistentVolumeClaim.
+    /// Name of the `PersistentVolumeClaim`.
     pub claim: String,
     /// Folder on it.
     pub path: String,

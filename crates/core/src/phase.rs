@@ -69,7 +69,6 @@ impl Phase {
     pub const fn next(self, outcome: Outcome) -> Option<Self> {
         use Outcome::{Aborted, AlreadyThere, Failed, NewRun, Retried, Succeeded};
         match (self, outcome) {
-            (Self::Pending, Succeeded) => Some(Self::Preflight),
             (Self::Preflight, Succeeded) => Some(Self::Backup),
             (Self::Preflight, AlreadyThere) | (Self::Verifying, Succeeded) => Some(Self::Done),
             (Self::Backup, Succeeded) => Some(Self::Deploying),
@@ -80,7 +79,7 @@ impl Phase {
             (Self::Pending | Self::Preflight | Self::Backup | Self::Deploying | Self::Verifying, Aborted) => {
                 Some(Self::Aborted)
             }
-            (Self::Failed | Self::Aborted, Retried) => Some(Self::Preflight),
+            (Self::Pending, Succeeded) | (Self::Failed | Self::Aborted, Retried) => Some(Self::Preflight),
             // Before Backup nothing is locked: another target simply starts over.
             (Self::Pending | Self::Preflight | Self::Done | Self::Failed | Self::Aborted, NewRun) => {
                 Some(Self::Pending)
@@ -98,6 +97,8 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -107,7 +108,7 @@ mod tests {
             for outcome in Outcome::VARIANTS {
                 if let Some(next) = phase.next(*outcome) {
                     let outcome: &str = outcome.into();
-                    table.push_str(&format!("{phase} --{outcome}--> {next}\n"));
+                    writeln!(table, "{phase} --{outcome}--> {next}").unwrap();
                 }
             }
         }

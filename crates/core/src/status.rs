@@ -529,14 +529,19 @@ impl Status {
 /// `text` cut to [`MESSAGE_BYTES`] at a character boundary, control characters replaced by blanks.
 #[must_use]
 pub fn message(text: &str) -> String {
+    cut(text, MESSAGE_BYTES)
+}
+
+/// `text` cut to so many bytes like [`message`].
+pub(crate) fn cut(text: &str, bytes: usize) -> String {
     let clean: String = text
         .chars()
         .map(|character| if character.is_control() { ' ' } else { character })
         .collect();
-    if clean.len() <= MESSAGE_BYTES {
+    if clean.len() <= bytes {
         return clean;
     }
-    let mut end = MESSAGE_BYTES - '…'.len_utf8();
+    let mut end = bytes.saturating_sub('…'.len_utf8());
     while !clean.is_char_boundary(end) {
         end -= 1;
     }

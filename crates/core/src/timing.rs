@@ -25,8 +25,8 @@ impl Default for Timing {
         Self {
             resync: Duration::from_secs(30),
             poll: Duration::from_secs(10),
-            unknown_grace: Duration::from_secs(60),
-            backup_max_age: Duration::from_secs(3600),
+            unknown_grace: Duration::from_mins(1),
+            backup_max_age: Duration::from_hours(1),
             backup_attempts: 3,
             retry_pause: Duration::from_secs(10),
         }

@@ -38,6 +38,8 @@ pub(super) fn complete(request: &Request, status: &Status, now: Timestamp, timin
                 .all(|backup| fresh(backup, now, timing)))
 }
 
+/// Longest digest that status takes, in bytes.
+const DIGEST_BYTES: usize = 80;
 /// State of a target whose backup is still to be made.
 const NEEDS_BACKUP: &str = "Pending";
 /// State of a target that is covered by a verified backup.
@@ -93,7 +95,12 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
 /// Every cluster once: a seed whose cluster is the master's (same `kube-system` UID) is covered by the master's backup.
 /// Tells which seed cannot be identified: an unread seed must not slip through without a backup.
 fn scope(round: &mut Round<'_>, platform: &PlatformFacts) -> Option<String> {
-    round.status.update_target(MASTER, |_| {});
+    // The record decides, never the state: an ended run shows states of the roll-out for targets without a backup.
+    round.status.update_target(MASTER, |target| {
+        if target.backup.is_none() {
+            NEEDS_BACKUP.clone_into(&mut target.state);
+        }
+    });
     let mut covered = vec![platform.cluster_uid.as_str()];
     for seed in &platform.seeds {
         let Some(uid) = seed.cluster_uid.as_deref() else {
@@ -106,8 +113,9 @@ fn scope(round: &mut Round<'_>, platform: &PlatformFacts) -> Option<String> {
         let shared = covered.contains(&uid);
         covered.push(uid);
         round.status.update_target(&seed.name, |target| {
-            if shared && target.backup.is_none() {
-                BACKED_UP.clone_into(&mut target.state);
+            if target.backup.is_none() {
+                let state = if shared { BACKED_UP } else { NEEDS_BACKUP };
+                state.clone_into(&mut target.state);
             }
         });
     }
@@ -138,9 +146,10 @@ fn start_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, 
         .and_then(|target| target.backup_attempts)
         .unwrap_or(0)
         + 1;
-    round
-        .status
-        .update_target(target, |target| target.backup_attempts = Some(attempt));
+    round.status.update_target(target, |target| {
+        target.backup_attempts = Some(attempt);
+        NEEDS_BACKUP.clone_into(&mut target.state);
+    });
     round.enter_step(StepName::Backup, Some(target));
     let intent = intent(&round.status, round.facts.object.uid.clone(), &claim, target, attempt);
     set_job(&mut round.status, &intent);
@@ -209,7 +218,7 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
             super::deploying::watch(round, Reason::BackingUp, &text)
         }
         Known::Is(JobFacts::Succeeded { uid, message }) => match serde_json::from_str::<BackupResult>(message) {
-            Ok(result) => {
+            Ok(result) if result.manifest_digest.len() <= DIGEST_BYTES => {
                 record(&mut round, &target, result);
                 let text = format!("backup of {target} verified");
                 round.act(
@@ -221,7 +230,7 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
                     &text,
                 )
             }
-            Err(_) => attempt_failed(
+            Ok(_) | Err(_) => attempt_failed(
                 round,
                 &target,
                 job,
@@ -282,15 +291,15 @@ fn recreate(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, t
 }
 
 fn attempt_failed(mut round: Round<'_>, target: &str, job: String, uid: &str, why: &str) -> Decision {
+    // Attempts are numbered through retries of the run; each of them gets the full number.
+    let attempts = round.timing.backup_attempts.max(1);
     let attempt = round.status.step.as_ref().and_then(|step| step.attempt).unwrap_or(1);
-    let text = format!(
-        "backup of {target} failed (attempt {attempt} of {}): {why}",
-        round.timing.backup_attempts
-    );
-    if attempt >= round.timing.backup_attempts {
+    let nth = (attempt - 1).rem_euclid(attempts) + 1;
+    let text = format!("backup of {target} failed (attempt {nth} of {attempts}): {why}");
+    if nth == attempts {
         return fail(round, &text);
     }
-    let pause = round.timing.retry_pause.saturating_mul(1 << attempt.clamp(0, 10));
+    let pause = round.timing.retry_pause.saturating_mul(1 << (nth - 1).clamp(0, 10));
     let until = round.now().checked_add(pause).unwrap_or(round.now());
     if let Some(step) = round.status.step.as_mut()
         && step.retry_time.is_none()

@@ -42,9 +42,9 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
 
 /// Waits for something that moves by itself; nothing moving for the progress deadline is Stalled, and still watched.
 pub(super) fn watch(round: Round<'_>, reason: Reason, text: &str) -> Decision {
-    let deadline = round.request.map_or(std::time::Duration::from_secs(1800), |request| {
-        request.progress_deadline
-    });
+    let deadline = round
+        .request
+        .map_or(std::time::Duration::from_mins(30), |request| request.progress_deadline);
     let silent = round
         .status
         .last_progress_time
@@ -102,9 +102,11 @@ fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformF
         .and_then(|target| target.attempts)
         .unwrap_or(0)
         + 1;
-    round
-        .status
-        .update_target(MASTER, |target| target.attempts = Some(attempt));
+    round.status.update_target(MASTER, |target| {
+        target.attempts = Some(attempt);
+        // What an earlier attempt reached is no result of this one.
+        "Installing".clone_into(&mut target.state);
+    });
     create_installer(round, request, installer, attempt)
 }
 
@@ -170,7 +172,12 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
             fail(round, Reason::InstallerOutcomeUnknown, &text)
         }
         Known::Is(JobFacts::Absent { fence: false }) => match &platform.installer {
-            // Never created, or removed before its fence was taken: the same attempt, by the same name, is safe.
+            // Never created, or removed before its fence was taken: the same attempt, by the same name, is safe; but
+            // nothing runs yet, so what stops a start stops it here too.
+            _ if request.paused => round.working(Reason::Paused, "paused before the installer"),
+            _ if throttle::foreign_hand(&round, platform).is_some() => {
+                throttle::contested(round, &platform.configuration)
+            }
             Known::Is(installer) => create_installer(round, request, installer, attempt),
             unknown => {
                 let text = format!("the installer cannot be prepared: {}", unknown.why_not());

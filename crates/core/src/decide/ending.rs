@@ -11,7 +11,7 @@ use crate::status::{Ending, message};
 
 /// How long a run that is ending waits for an unreadable platform before it ends with its marks left: a dead cluster
 /// must not keep a KKPUpgrade from being deleted.
-const LEAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+const LEAVE_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn put_back(mut round: Round<'_>) -> Decision {
     let ending = round.status.ending.clone().unwrap_or_default();
@@ -28,21 +28,26 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
             if may_restore(&round, platform) {
                 match throttle::put_back(&mut round, platform, false) {
                     PutBack::Effect(effect) => return round.act(effect, Reason::Aborting, &ending.message),
-                    PutBack::Waiting(text) => return round.working(Reason::Aborting, &text),
-                    PutBack::Done => {}
+                    PutBack::Waiting(text) if !left_alone(&round) => return round.working(Reason::Aborting, &text),
+                    PutBack::Waiting(_) | PutBack::Done => {}
                 }
             }
             finish(round, &ending)
         }
         unknown => {
-            let began = round.status.step.as_ref().and_then(|step| step.start_time);
-            if began.is_some_and(|time| time.elapsed(facts.now) > LEAVE_AFTER) {
+            if left_alone(&round) {
                 return finish(round, &ending);
             }
             let text = format!("cannot read the platform to put things back: {}", unknown.why_not());
             round.working(Reason::Aborting, &text)
         }
     }
+}
+
+/// Whether the put-back has waited long enough for what cannot be read.
+fn left_alone(round: &Round<'_>) -> bool {
+    let began = round.status.step.as_ref().and_then(|step| step.start_time);
+    began.is_some_and(|time| time.elapsed(round.now()) > LEAVE_AFTER)
 }
 
 /// Whether the installer changed anything that cannot go back: its CRDs are the first thing that it writes. What
@@ -133,11 +138,27 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
     }
 }
 
+/// A spec that went back to a version which the platform cannot follow to starts no run towards it.
+fn stay_where_it_is(round: &mut Round<'_>) {
+    let passed = round
+        .status
+        .point_of_no_return
+        .as_ref()
+        .is_some_and(|point| point.state == "Passed");
+    if let Ok(request) = round.request
+        && passed
+        && round.status.target_version.as_deref() != Some(request.target.to_string().as_str())
+    {
+        round.status.run_identity = Some(request.identity());
+    }
+}
+
 fn finish(mut round: Round<'_>, ending: &Ending) -> Decision {
     let failed = ending.result == Phase::Failed.to_string();
     let reason = ending.reason.parse().unwrap_or(Reason::Aborted);
     round.advance(if failed { Outcome::Failed } else { Outcome::Aborted });
     round.status.ending = None;
+    stay_where_it_is(&mut round);
     archive(&mut round, &ending.result, reason);
     let held = !round.status.changes.is_empty();
     let text = if held {

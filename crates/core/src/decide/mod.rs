@@ -10,6 +10,8 @@ mod preflight;
 mod round;
 mod start;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod verifying;
 mod views;

@@ -22,7 +22,7 @@ pub struct Needs {
     pub installer: Option<KkpVersion>,
     /// The Job of this name and its fence.
     pub job: Option<String>,
-    /// The platform's lease and the other KKPUpgrades.
+    /// The platform's lease and the other `KKPUpgrade`s.
     pub queue: bool,
 }
 

@@ -31,6 +31,17 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     if already_there(request, platform) {
         return finish_at_once(round, request);
     }
+    if round.status.path.is_empty() {
+        let text = "the KubermaticConfiguration has no status.kubermaticVersion any more";
+        return round.working(Reason::Retrying, text);
+    }
+    if let Some(running) = platform.version.filter(|running| *running > request.target) {
+        let text = format!(
+            "the platform runs {running}; spec.targetVersion {} is older",
+            request.target
+        );
+        return round.stalled(Reason::DowngradeNotSupported, &text);
+    }
     baseline(&mut round, platform);
     if let Some(effect) = record_findings(&mut round, request, platform, findings) {
         return round.act(effect, Reason::RunningPreflight, "writing the plan");
@@ -46,7 +57,7 @@ fn freeze_route(round: &mut Round<'_>, request: &Request, platform: &PlatformFac
     let Some(from) = platform.version else { return };
     let (from, to) = (from.to_string(), request.target.to_string());
     round.status.from_version = Some(from.clone());
-    round.status.current_version = Some(from.clone());
+    round.status.current_version.get_or_insert_with(|| from.clone());
     round.status.target_version = Some(to.clone());
     round.status.path = vec![from.clone(), to.clone()];
     round.status.hop = Some(Hop {
@@ -163,6 +174,11 @@ pub(super) fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
 
 /// The gates in their order: paused, blockers, queue. (Consent and windows come with their fields.)
 fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decision {
+    if (request.paused || request.mode == Mode::Plan || blocked(findings).is_some())
+        && let Some(effect) = super::start::give_back_lease(&round)
+    {
+        return round.act(effect, Reason::RunningPreflight, "giving the platform's lease back");
+    }
     if request.paused {
         return round.working(Reason::Paused, "paused before anything was changed");
     }

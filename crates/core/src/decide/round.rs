@@ -11,7 +11,7 @@ use crate::facts::Facts;
 use crate::phase::{Outcome, Phase};
 use crate::reason::Reason;
 use crate::request::{Request, SpecError};
-use crate::status::{Ending, FailedIn, Status, Step, message};
+use crate::status::{Ending, FailedIn, MESSAGE_BYTES, Status, Step, cut, message};
 use crate::time::Time;
 use crate::timing::Timing;
 
@@ -201,9 +201,9 @@ impl<'a> Round<'a> {
         let next = reason.next_step();
         let text = match standing {
             Standing::Stalled | Standing::Ended if !next.is_empty() && !text.contains(next) => {
-                format!("{text}; {next}")
+                with_next_step(text, next)
             }
-            Standing::Working if reason == Reason::Paused => format!("{text}; {next}"),
+            Standing::Working if reason == Reason::Paused => with_next_step(text, next),
             _ => text.to_owned(),
         };
         views::refresh(&mut self);
@@ -215,6 +215,12 @@ impl<'a> Round<'a> {
             events: self.events,
         }
     }
+}
+
+/// The text with what a person does about it behind it; a long text is cut, the next step never.
+fn with_next_step(text: &str, next: &str) -> String {
+    let room = MESSAGE_BYTES.saturating_sub(next.len() + "; ".len());
+    format!("{}; {next}", cut(text, room))
 }
 
 /// Whether the difference between two statuses is an edge, which is written at once, or only counts, messages and

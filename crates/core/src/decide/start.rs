@@ -1,6 +1,7 @@
 //! The beginning of a run, and the commands that people give. Pure.
 
 use super::{Decision, round::Round};
+use crate::effect::Effect;
 use crate::facts::Known;
 use crate::phase::{Outcome, Phase};
 use crate::reason::Reason;
@@ -16,18 +17,20 @@ pub(super) fn place_and_spec(mut round: Round<'_>) -> Result<Round<'_>, Box<Deci
     if first_look {
         // Commands that were there before the operator ever saw the object are old news (a restored or re-applied
         // object): they are answered, not executed.
-        round.status.last_handled_retry.clone_from(&round.facts.object.retry);
-        round.status.last_handled_abort.clone_from(&round.facts.object.abort);
-        round
-            .status
-            .last_handled_release
-            .clone_from(&round.facts.object.release);
+        let object = &round.facts.object;
+        round.status.last_handled_retry = object.retry.as_deref().map(message);
+        round.status.last_handled_abort = object.abort.as_deref().map(message);
+        round.status.last_handled_release = object.release.as_deref().map(message);
         round.status.phase = Some(Phase::Pending.to_string());
         let now = round.now();
         round.status.reset_stages(Reason::Pending, now);
     }
     if round.status.is_locked() || round.status.ending.is_some() {
         start_over_is_abort(&mut round);
+        return Ok(round);
+    }
+    if round.facts.object.deleting {
+        // The way out needs neither a right spec nor a readable platform: a finalizer must never hang on them.
         return Ok(round);
     }
     match &round.facts.platform_namespace {
@@ -56,6 +59,21 @@ pub(super) fn place_and_spec(mut round: Round<'_>) -> Result<Round<'_>, Box<Deci
     }
 }
 
+/// Whether the platform's lease is this KKPUpgrade's.
+fn holds_lease(round: &Round<'_>) -> bool {
+    let holder = round.facts.lease.value().and_then(|lease| lease.holder.as_deref());
+    holder == Some(round.facts.object.uid.as_str())
+}
+
+/// The effect that gives the platform's lease back, where it is ours: who waits for a person holds nothing.
+pub(super) fn give_back_lease(round: &Round<'_>) -> Option<Effect> {
+    if !holds_lease(round) {
+        return None;
+    }
+    let resource_version = round.facts.lease.value()?.resource_version.clone()?;
+    Some(Effect::ReleaseLease { resource_version })
+}
+
 /// Starts a run where this spec asks for another one than status remembers.
 fn begin_run(round: &mut Round<'_>, request: &Request) {
     let identity = request.identity();
@@ -63,6 +81,10 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         return;
     }
     let ended = round.phase().is_terminal();
+    if ended && holds_lease(round) {
+        // The ended run gives the platform back first: the new one may stop before it needs it.
+        return;
+    }
     let held = !round.status.changes.is_empty();
     if held {
         // What an ended run still holds stays noted; the new run adopts it.
@@ -73,7 +95,8 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         );
     }
     round.advance(Outcome::NewRun);
-    let run = if ended || round.status.run_id.is_none() {
+    // Job names count from the run's number: a run that has started Jobs never shares it with another one.
+    let run = if ended || round.status.run_id.is_none() || !round.status.targets.is_empty() {
         round.status.run() + 1
     } else {
         round.status.run()
@@ -88,6 +111,7 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         current_version: status.current_version.clone(),
         target_version: Some(request.target.to_string()),
         throttle: status.throttle.clone().filter(|_| held),
+        point_of_no_return: status.point_of_no_return.clone().filter(|_| held),
         changes: status.changes.clone(),
         history: status.history.clone(),
         start_time: Some(round.time()),
@@ -132,12 +156,14 @@ fn start_over_is_abort(round: &mut Round<'_>) {
 /// Answers each command token once. Abort beats everything else.
 pub(super) fn answer_commands(round: &mut Round<'_>) {
     let object = round.facts.object.clone();
+    let mut aborted = false;
     let running = !round.phase().is_terminal();
     if object.deleting && running && round.status.ending.is_none() {
         round.begin_ending(Phase::Aborted, Reason::Aborted, "the KKPUpgrade is being deleted");
     }
     if let Some(token) = new_token(object.abort.as_ref(), round.status.last_handled_abort.as_ref()) {
         round.status.last_handled_abort = Some(token);
+        aborted = true;
         if running && round.status.ending.is_none() {
             round.begin_ending(
                 Phase::Aborted,
@@ -148,7 +174,7 @@ pub(super) fn answer_commands(round: &mut Round<'_>) {
     }
     if let Some(token) = new_token(object.retry.as_ref(), round.status.last_handled_retry.as_ref()) {
         round.status.last_handled_retry = Some(token);
-        if matches!(round.phase(), Phase::Failed | Phase::Aborted) && !object.deleting {
+        if matches!(round.phase(), Phase::Failed | Phase::Aborted) && !object.deleting && !aborted {
             retry(round);
         }
     }
@@ -157,15 +183,16 @@ pub(super) fn answer_commands(round: &mut Round<'_>) {
         if round.phase().is_terminal()
             && let Some(throttle) = round.status.throttle.as_mut()
         {
-            throttle.state = super::throttle::RELEASED.to_owned();
+            super::throttle::RELEASED.clone_into(&mut throttle.state);
         }
     }
 }
 
 fn new_token(given: Option<&String>, handled: Option<&String>) -> Option<String> {
+    // Cut like every text in status: a token over the schema's length would make each write fail.
     given
+        .map(|token| message(token))
         .filter(|token| !token.is_empty() && handled != Some(token))
-        .cloned()
 }
 
 /// Goes back to Preflight of the same hop; what is proven done is not done again.
@@ -195,8 +222,12 @@ pub(super) fn pending(mut round: Round<'_>) -> Decision {
         let text = "the KubermaticConfiguration has no status.kubermaticVersion yet: is the master-controller-manager running?";
         return round.working(Reason::Retrying, text);
     };
-    round.status.current_version = Some(running.to_string());
+    // What the platform says of itself turns early: it never moves a version that was verified before.
+    round.status.current_version.get_or_insert_with(|| running.to_string());
     if request.target < running {
+        if let Some(effect) = give_back_lease(&round) {
+            return round.act(effect, Reason::Pending, "giving the platform's lease back");
+        }
         let text = message(&format!(
             "the platform runs {running}; spec.targetVersion {} is older",
             request.target

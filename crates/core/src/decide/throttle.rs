@@ -9,7 +9,7 @@ use crate::effect::Effect;
 use crate::facts::{ConfigurationFacts, Known, PlatformFacts, ThrottleMark};
 use crate::reason::Reason;
 use crate::request::Request;
-use crate::status::{Change, Throttle};
+use crate::status::{Change, Throttle, message};
 
 /// State while the write and its roll-out go on.
 const APPLYING: &str = "Applying";
@@ -73,7 +73,14 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             )
         }
         None => {
-            let original = configuration.maximum_parallel_reconciles;
+            // The note may be lost while the value is ours: status remembers what was there before.
+            let value = configuration.maximum_parallel_reconciles;
+            let ours = round
+                .status
+                .throttle
+                .as_ref()
+                .filter(|throttle| throttle.state != RESTORED && value == Some(i64::from(throttle.applied)));
+            let original = ours.map_or(value, |throttle| throttle.original.map(i64::from));
             set(
                 round,
                 configuration,
@@ -84,20 +91,27 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
                 },
             )
         }
-        Some(mark) if mark.owner != uid || mark.applied != i64::from(limit) && mark.owner == uid => {
-            // A run that has ended or vanished left its note (the lease is ours): its original is the true one.
+        Some(mark) if mark.owner == uid && configuration.maximum_parallel_reconciles != Some(mark.applied) => {
+            contested(round, configuration)
+        }
+        Some(mark) if mark.owner != uid || mark.applied != i64::from(limit) => {
+            // A run that has ended or vanished left its note (the lease is ours): its original is the true one, unless
+            // a person has set another value since.
+            let untouched = configuration.maximum_parallel_reconciles == Some(mark.applied);
+            let original = if untouched {
+                mark.original
+            } else {
+                configuration.maximum_parallel_reconciles
+            };
             set(
                 round,
                 configuration,
                 ThrottleMark {
                     owner: uid,
-                    original: mark.original,
+                    original,
                     applied: i64::from(limit),
                 },
             )
-        }
-        Some(mark) if configuration.maximum_parallel_reconciles != Some(mark.applied) => {
-            contested(round, configuration)
         }
         Some(mark) => wait_for_seeds(round, platform, &mark),
     }
@@ -133,7 +147,7 @@ fn note(round: &mut Round<'_>, configuration: &ConfigurationFacts, mark: &Thrott
         state: state.to_owned(),
     });
     round.status.changes = vec![Change {
-        object: object(configuration),
+        object: message(&object(configuration)),
         field: "spec.seedController.maximumParallelReconciles".to_owned(),
         original: shown(mark.original),
         applied: mark.applied.to_string(),
@@ -145,7 +159,7 @@ fn wait_for_seeds(mut round: Round<'_>, platform: &PlatformFacts, mark: &Throttl
     let missing = not_in_force(platform, mark.applied);
     if !missing.is_empty() {
         let text = format!("waiting for the limit {} on {}", mark.applied, missing.join(", "));
-        round.status.insights = missing;
+        round.status.insights = missing.iter().take(10).map(|text| message(text)).collect();
         return super::deploying::watch(round, Reason::Throttling, &text);
     }
     let text = format!("at most {} user clusters per seed", mark.applied);
@@ -232,6 +246,17 @@ pub(super) enum PutBack {
     Waiting(String),
 }
 
+/// The note as status remembers it, where somebody took it off and left our value.
+fn lost_note(round: &Round<'_>, configuration: &ConfigurationFacts, throttle: &Throttle) -> Option<ThrottleMark> {
+    let mark = ThrottleMark {
+        owner: round.facts.object.uid.clone(),
+        original: throttle.original.map(i64::from),
+        applied: i64::from(throttle.applied),
+    };
+    let over = [APPLYING, RESTORED].contains(&throttle.state.as_str()) || mark.original == Some(mark.applied);
+    (!over && configuration.maximum_parallel_reconciles == Some(mark.applied)).then_some(mark)
+}
+
 /// The next action towards the limit as it was. A value that is not ours is left alone (a human wins).
 pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bool) -> PutBack {
     let Some(throttle) = round.status.throttle.clone() else {
@@ -239,11 +264,16 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
     };
     let configuration = &platform.configuration;
     let mark = match &configuration.throttle_mark {
-        Known::Is(mark) => mark
-            .as_ref()
-            .filter(|mark| mark.owner == round.facts.object.uid)
-            .cloned(),
-        _ => None,
+        Known::Is(Some(mark)) => Some(mark.clone()).filter(|mark| mark.owner == round.facts.object.uid),
+        Known::Is(None) => lost_note(round, configuration, &throttle),
+        // What stood there before is forgotten only with a note that was read and is gone.
+        unknown => {
+            return PutBack::Waiting(format!(
+                "annotation upgrade.k8c.io/throttle of {} cannot be read: {}",
+                object(configuration),
+                unknown.why_not()
+            ));
+        }
     };
     if let Some(mark) = mark {
         let write_value = configuration.maximum_parallel_reconciles == Some(mark.applied);

@@ -61,8 +61,9 @@ pub(super) fn note_progress(round: &mut Round<'_>, platform: &PlatformFacts) {
         .filter_map(|seed| seed.clusters.value())
         .map(|counts| counts.converged)
         .sum();
-    let done =
-        i32::try_from(platform.seeds.iter().filter(|seed| seed.evidence.is_proven()).count()).unwrap_or(i32::MAX);
+    let done = i32::try_from(platform.seeds.iter().filter(|seed| seed.evidence.is_proven()).count())
+        .unwrap_or(i32::MAX - 1)
+        + i32::from(platform.evidence.is_proven());
     let before = round.before.progress.as_ref();
     let moved =
         before.is_none_or(|progress| converged > progress.user_clusters.converged || done > progress.targets_done);

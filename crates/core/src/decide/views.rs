@@ -78,7 +78,7 @@ fn progress(round: &mut Round<'_>, platform: &PlatformFacts) {
     round.status.progress = Some(Progress {
         summary: format!("{seeds_done}/{seeds} seeds, {}/{in_scope}", counts.converged),
         percent: (done * 100 / all).clamp(0, 100),
-        targets_done: seeds_done,
+        targets_done: seeds_done + i32::from(platform.evidence.is_proven()),
         targets_total: seeds + 1,
         user_clusters: counts,
     });

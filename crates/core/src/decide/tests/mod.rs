@@ -1,0 +1,11 @@
+//! Tests of the whole machine: `decide` drives a simulated platform that carries out its effects.
+
+mod aborting;
+mod happy;
+mod installing;
+mod limit;
+mod properties;
+mod refusals;
+mod walk;
+mod world;
+mod world_effects;

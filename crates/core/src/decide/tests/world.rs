@@ -1,0 +1,474 @@
+//! A small platform: what `decide` looks at, and what its effects do to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::conditions::{ConditionType, kstatus_violations};
+use crate::decide::{Decision, decide, needs};
+use crate::effect::{Effect, JobIntent, JobWork};
+use crate::facts::*;
+use crate::phase::Phase;
+use crate::request::*;
+use crate::rules::{Finding, Hop, ItemKind, Severity};
+use crate::status::{ClusterCounts, MESSAGE_BYTES, Status};
+use crate::timing::Timing;
+use crate::version::KkpVersion;
+
+pub(super) const FROM: KkpVersion = KkpVersion::new(2, 30, 3);
+pub(super) const TO: KkpVersion = KkpVersion::new(2, 31, 0);
+pub(super) const UID: &str = "11111111-aaaa";
+
+/// How an installer or backup ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Good,
+    /// Nothing was changed.
+    FailsEarly,
+    /// The CRDs are already new.
+    FailsLate,
+    /// It never ends.
+    Hangs,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct SimJob {
+    pub(super) intent: JobIntent,
+    pub(super) uid: String,
+    pub(super) age: u32,
+    pub(super) ended: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct SimSeed {
+    pub(super) name: String,
+    pub(super) cluster: Option<String>,
+    pub(super) limit: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) now: Timestamp,
+    pub(super) request: Result<Request, SpecError>,
+    pub(super) status: Status,
+    pub(super) object: ObjectFacts,
+    pub(super) gone: bool,
+    pub(super) namespace: Known<String>,
+    pub(super) version: Option<KkpVersion>,
+    pub(super) field: Option<i64>,
+    pub(super) mark: Known<Option<ThrottleMark>>,
+    pub(super) revision: u64,
+    pub(super) lease: LeaseFacts,
+    pub(super) others: Known<Vec<OtherUpgrade>>,
+    pub(super) jobs: BTreeMap<String, SimJob>,
+    pub(super) foreign: bool,
+    pub(super) fences: BTreeMap<String, Fence>,
+    pub(super) starts: BTreeMap<String, u32>,
+    pub(super) seeds: Vec<SimSeed>,
+    pub(super) crd: KkpVersion,
+    /// Rounds since the installer succeeded.
+    pub(super) since_install: Option<u32>,
+    pub(super) evidence_gone: bool,
+    pub(super) unreadable: bool,
+    pub(super) job_unreadable: bool,
+    pub(super) findings: Known<Vec<Finding>>,
+    pub(super) installer: Outcome,
+    pub(super) backup: Outcome,
+    /// How far a Pod of the installer gets before it waits: before or after its fence.
+    pub(super) stuck_before_fence: bool,
+    pub(super) effects: Vec<String>,
+    pub(super) phases: Vec<Phase>,
+    pub(super) serial: u64,
+    pub(super) timing: Timing,
+}
+
+pub(super) fn request() -> Request {
+    Request {
+        target: TO,
+        edition: None,
+        mode: Mode::Upgrade,
+        paused: false,
+        maximum_parallel_reconciles: Some(3),
+        installer: InstallerRequest {
+            helm_values: None,
+            skip_charts: None,
+            helm_timeout: Duration::from_mins(10),
+        },
+        backup: BackupRequest {
+            claim: None,
+            required: true,
+        },
+        soak: Duration::from_mins(1),
+        progress_deadline: Duration::from_mins(5),
+        accepted_risks: Vec::new(),
+    }
+}
+
+pub(super) fn finding(unknown: bool) -> Finding {
+    Finding {
+        rule: "cluster-version-unsupported".to_owned(),
+        severity: Severity::Blocker,
+        acceptable: false,
+        hop: Hop { from: FROM, to: TO },
+        kind: ItemKind::Cluster,
+        target: "eu/x7f2".to_owned(),
+        message: "runs 1.29.1 ".repeat(30),
+        remedy: "upgrade it".to_owned(),
+        docs: None,
+        unknown,
+        accepted: None,
+    }
+}
+
+impl World {
+    /// A platform at `FROM`: a master that is also the seed `kubermatic`, and the seed `eu`.
+    pub(super) fn new() -> Self {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let seed = |name: &str, cluster: &str| SimSeed {
+            name: name.to_owned(),
+            cluster: Some(cluster.to_owned()),
+            limit: 10,
+        };
+        Self {
+            now,
+            request: Ok(request()),
+            status: Status {
+                observed_generation: -1,
+                ..Status::default()
+            },
+            object: ObjectFacts {
+                uid: UID.to_owned(),
+                name: "to-2-31".to_owned(),
+                namespace: "kubermatic".to_owned(),
+                generation: 1,
+                created: now,
+                deleting: false,
+                finalizer: false,
+                retry: None,
+                abort: None,
+                release: None,
+            },
+            gone: false,
+            namespace: Known::Is("kubermatic".to_owned()),
+            version: Some(FROM),
+            field: Some(20),
+            mark: Known::Is(None),
+            revision: 1,
+            lease: LeaseFacts::default(),
+            others: Known::Is(Vec::new()),
+            jobs: BTreeMap::new(),
+            foreign: false,
+            fences: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            seeds: vec![seed("kubermatic", "master-cluster"), seed("eu", "eu-cluster")],
+            crd: FROM,
+            since_install: None,
+            evidence_gone: false,
+            unreadable: false,
+            job_unreadable: false,
+            findings: Known::Is(Vec::new()),
+            installer: Outcome::Good,
+            backup: Outcome::Good,
+            stuck_before_fence: false,
+            effects: Vec::new(),
+            phases: Vec::new(),
+            serial: 0,
+            timing: Timing::default(),
+        }
+    }
+
+    pub(super) fn spec(&mut self, change: impl FnOnce(&mut Request)) {
+        change(self.request.as_mut().unwrap());
+        self.object.generation += 1;
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.status.phase().unwrap_or(Phase::Pending)
+    }
+
+    pub(super) fn reason(&self) -> String {
+        self.status
+            .condition(ConditionType::Ready)
+            .map(|ready| ready.reason.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn message(&self) -> String {
+        self.status
+            .condition(ConditionType::Ready)
+            .map(|ready| ready.message.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn stalled(&self) -> bool {
+        self.status.is_true(ConditionType::Stalled)
+    }
+
+    pub(super) fn point(&self) -> String {
+        self.status
+            .point_of_no_return
+            .as_ref()
+            .map(|point| point.state.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn step_job(&self) -> Option<String> {
+        self.status.step.as_ref().and_then(|step| step.job.clone())
+    }
+
+    pub(super) fn installers(&self) -> Vec<&SimJob> {
+        self.jobs
+            .values()
+            .filter(|job| matches!(job.intent.work, JobWork::Installer { .. }))
+            .collect()
+    }
+
+    pub(super) fn did(&self, word: &str) -> usize {
+        self.effects.iter().filter(|effect| effect.starts_with(word)).count()
+    }
+
+    fn evidence(&self, after: u32) -> Evidence {
+        match self.since_install {
+            _ if self.evidence_gone => Evidence::Missing(vec!["a Deployment is rolling out".to_owned()]),
+            Some(rounds) if rounds >= after => Evidence::Proven,
+            _ => Evidence::Missing(vec![format!("operator runs {FROM}")]),
+        }
+    }
+
+    pub(super) fn fully_proven(&self) -> bool {
+        !self.evidence_gone && self.since_install.is_some_and(|rounds| rounds >= 3)
+    }
+
+    fn platform(&self, evidence: bool, installer: bool) -> Known<PlatformFacts> {
+        if self.unreadable {
+            return Known::Unknown("connection refused".to_owned());
+        }
+        let proof = |after| {
+            if evidence {
+                self.evidence(after)
+            } else {
+                Evidence::Unknown("not read".to_owned())
+            }
+        };
+        let counts = ClusterCounts {
+            total: 4,
+            converged: if self.fully_proven() { 4 } else { 1 },
+            ..ClusterCounts::default()
+        };
+        let seed = |seed: &SimSeed| SeedFacts {
+            name: seed.name.clone(),
+            uid: format!("uid-{}", seed.name),
+            reachable: seed
+                .cluster
+                .as_ref()
+                .map_or(Known::Unknown("no route".to_owned()), |_| Known::Is(())),
+            cluster_uid: seed.cluster.clone(),
+            evidence: proof(2),
+            limit_in_force: Known::Is(Some(seed.limit)),
+            clusters: if evidence { Known::Is(counts) } else { Known::NotRead },
+            lagging: Vec::new(),
+            unhealthy: Vec::new(),
+        };
+        Known::Is(PlatformFacts {
+            configuration: ConfigurationFacts {
+                namespace: "kubermatic".to_owned(),
+                name: "kubermatic".to_owned(),
+                uid: "kkp".to_owned(),
+                resource_version: self.revision.to_string(),
+                maximum_parallel_reconciles: self.field,
+                throttle_mark: self.mark.clone(),
+            },
+            version: self.version,
+            edition: Some(Edition::CE),
+            cluster_uid: "master-cluster".to_owned(),
+            crd_version: if evidence {
+                Known::Is(Some(format!("v{}", self.crd)))
+            } else {
+                Known::NotRead
+            },
+            evidence: proof(1),
+            seeds: self.seeds.iter().map(seed).collect(),
+            backup_claim: Some(BackupClaim {
+                claim: "backups".to_owned(),
+                path: "/".to_owned(),
+            }),
+            installer: if installer {
+                Known::Is(InstallerFacts {
+                    image: "kubermatic:v2.31.0".to_owned(),
+                    values_digest: "sha256:v".to_owned(),
+                    values_secret: None,
+                    flags: Vec::new(),
+                })
+            } else {
+                Known::NotRead
+            },
+        })
+    }
+
+    fn job(&self, name: &str) -> Known<JobFacts> {
+        if self.job_unreadable {
+            return Known::Unknown("timeout".to_owned());
+        }
+        let fence = self.fences.get(name).copied().unwrap_or(Fence::Absent);
+        let intent = self.status.step.as_ref().and_then(|step| step.intent.clone());
+        Known::Is(match self.jobs.get(name) {
+            _ if self.foreign => JobFacts::Foreign,
+            None => JobFacts::Absent {
+                fence: fence == Fence::Pod,
+            },
+            Some(job) if Some(job.intent.digest()) != intent => JobFacts::Foreign,
+            Some(job) => match job.ended {
+                None => JobFacts::Running {
+                    uid: job.uid.clone(),
+                    fence,
+                    waiting: None,
+                },
+                Some(true) => JobFacts::Succeeded {
+                    uid: job.uid.clone(),
+                    message: self.receipt(job),
+                },
+                Some(false) => JobFacts::Failed {
+                    uid: job.uid.clone(),
+                    message: "exit 1; no such host".to_owned(),
+                },
+            },
+        })
+    }
+
+    fn receipt(&self, job: &SimJob) -> String {
+        serde_json::json!({"path": job.intent.name, "manifestDigest": "sha256:m", "objects": 10, "bytes": 100,
+            "verifiedTime": self.now.to_string()})
+        .to_string()
+    }
+
+    /// What the shell would read in this round: no more than `needs` asks for.
+    pub(super) fn facts(&mut self) -> Facts {
+        self.serial += 1;
+        let needs = needs(
+            self.request.as_ref().ok(),
+            &self.status,
+            &self.object,
+            self.now,
+            &self.timing,
+        );
+        Facts {
+            now: self.now,
+            holder: format!("pod-{}", self.serial),
+            object: self.object.clone(),
+            platform_namespace: self.namespace.clone(),
+            platform: if needs.platform {
+                self.platform(needs.evidence.is_some(), needs.installer.is_some())
+            } else {
+                Known::NotRead
+            },
+            findings: if needs.rules.is_some() {
+                self.findings.clone()
+            } else {
+                Known::NotRead
+            },
+            others: self.others.clone(),
+            lease: Known::Is(self.lease.clone()),
+            job: needs.job.map_or(Known::NotRead, |job| self.job(&job)),
+        }
+    }
+
+    /// Decides, and checks what must be right about every decision.
+    pub(super) fn decide(&mut self) -> Decision {
+        let facts = self.facts();
+        let decision = decide(self.request.as_ref(), &self.status, &facts, &self.timing);
+        assert_eq!(
+            decision,
+            decide(self.request.as_ref(), &self.status, &facts, &self.timing),
+            "same inputs, same answer"
+        );
+        let wrong = kstatus_violations(self.object.generation, &decision.status);
+        assert!(wrong.is_empty(), "{wrong:?}\n{:#?}", decision.status);
+        let holder = |status: &Status| status.step.as_ref().and_then(|step| step.holder.clone());
+        if decision.effect.is_some() {
+            assert_eq!(
+                holder(&decision.status),
+                Some(facts.holder),
+                "an effect is named before it happens"
+            );
+        }
+        check_texts(&decision.status);
+        decision
+    }
+
+    /// One round as the shell makes it: decide, record, carry out.
+    pub(super) fn round(&mut self) -> Decision {
+        let decision = self.decide();
+        self.record(&decision);
+        if let Some(effect) = &decision.effect {
+            self.carry_out(effect);
+        }
+        decision
+    }
+
+    pub(super) fn record(&mut self, decision: &Decision) {
+        let (before, after) = (self.phase(), decision.status.phase().unwrap_or(Phase::Pending));
+        if before != after {
+            assert!(
+                <crate::phase::Outcome as strum::VariantArray>::VARIANTS
+                    .iter()
+                    .any(|way| before.next(*way) == Some(after)),
+                "no way from {before} to {after}"
+            );
+            if after == Phase::Done {
+                assert!(self.fully_proven(), "Done without proof");
+            }
+            self.phases.push(after);
+        }
+        self.status = decision.status.clone();
+    }
+
+    /// Rounds until nothing happens for a long time: then the same facts give no effect and the same status.
+    pub(super) fn settle(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..2000 {
+            let before = self.status.clone();
+            let decision = self.round();
+            let still = decision.effect.is_none() && before == self.status;
+            quiet = if still { quiet + 1 } else { 0 };
+            self.tick(if decision.requeue.is_zero() {
+                Duration::from_secs(1)
+            } else {
+                Duration::from_secs(10)
+            });
+            if quiet > 40 || self.gone {
+                return;
+            }
+        }
+        panic!("never at rest: {:#?}", self.status);
+    }
+
+    /// Rounds until `reached`.
+    pub(super) fn until(&mut self, reached: impl Fn(&Self) -> bool) {
+        for _ in 0..2000 {
+            if reached(self) {
+                return;
+            }
+            let decision = self.round();
+            self.tick(if decision.requeue.is_zero() {
+                Duration::from_secs(1)
+            } else {
+                Duration::from_secs(10)
+            });
+        }
+        panic!("never reached: {:#?}", self.status);
+    }
+}
+
+fn check_texts(status: &Status) {
+    fn walk(value: &serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => assert!(text.len() <= MESSAGE_BYTES, "too long: {text}"),
+            serde_json::Value::Array(items) => items.iter().for_each(walk),
+            serde_json::Value::Object(fields) => fields.values().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&serde_json::to_value(status).unwrap());
+    assert!(status.insights.len() <= 10 && status.findings.len() <= 10 && status.history.len() <= 10);
+}
