@@ -69,6 +69,9 @@ impl Bed {
     /// When a manifest is refused or the Pod does not become ready.
     pub async fn install_operator(&self) -> anyhow::Result<()> {
         self.kubectl(&["apply", "-k", &repository().join("deploy").to_string_lossy()]).await?;
+        // Binds where a chart namespace exists and fails for the others, as its own comment says.
+        let bindings = repository().join("deploy/chart-namespaces/bindings.yaml");
+        self.running.lab.kubectl(MASTER, &[OsStr::new("apply"), OsStr::new("-f"), bindings.as_os_str()]).await?;
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), NAMESPACE);
         self.wait("the operator's Pod", Duration::from_secs(60), || async {
             let deployment = deployments.get("kkp-upgrade-operator").await.ok()?;

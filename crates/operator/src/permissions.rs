@@ -184,9 +184,18 @@ const OPERATOR_CLUSTER: &[Permission] = &[
     Permission {
         groups: CORE,
         resources: &["namespaces"],
-        names: &["kube-system"],
+        names: &[
+            "kube-system",
+            NAMESPACE,
+            "cert-manager",
+            "dex",
+            "oauth",
+            "nginx-ingress-controller",
+            "envoy-gateway-controller",
+            "telemetry-system",
+        ],
         verbs: &["get"],
-        why: "its UID tells whether a Seed is this very cluster",
+        why: "the UID of kube-system tells whether a Seed is this very cluster; the others: which chart namespaces exist",
     },
     Permission {
         groups: &[],
@@ -301,9 +310,9 @@ const BACKUP_CLUSTER: &[Permission] = &[
     Permission {
         groups: CORE,
         resources: &["namespaces"],
-        names: &["kube-system"],
+        names: &["kube-system", NAMESPACE],
         verbs: &["get"],
-        why: "its UID names the cluster in the manifest",
+        why: "the UID of kube-system names the cluster in the manifest; KKP's namespace must exist",
     },
 ];
 

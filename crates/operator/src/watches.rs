@@ -49,7 +49,7 @@ impl Trigger {
         self.sender.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// One item per wake-up, coalesced: the first at once, then at most one every [`COALESCE`].
+    /// One item per wake-up, coalesced: the first at once, then at most one every 200 ms.
     pub fn stream(&self) -> impl Stream<Item = ()> + Send + 'static {
         futures::stream::unfold(self.sender.subscribe(), |mut receiver| async move {
             receiver.changed().await.ok()?;
