@@ -34,7 +34,7 @@ pub enum Command {
     Prepare(Box<PrepareArguments>),
     /// Back up one target (a backup Job's container).
     Backup(Box<BackupArguments>),
-    /// Print the CustomResourceDefinition as YAML.
+    /// Print the definition of the custom resource as YAML.
     Crd,
 }
 

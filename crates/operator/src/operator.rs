@@ -32,7 +32,7 @@ use crate::{prepare, record, telemetry};
 /// Rounds at the same time: each KKPUpgrade has one, and more than one works at a time only in dry runs.
 const CONCURRENCY: u16 = 4;
 /// Without a beat for this long the process counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often an idle process beats.
 const BEAT: Duration = Duration::from_secs(5);
 /// Worker threads: the work is waiting for API servers.

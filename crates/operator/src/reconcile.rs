@@ -106,6 +106,7 @@ fn request(context: &Context, object: &KKPUpgradeObject) -> Result<Request, Spec
 
 /// What to do after an error: a lost race is looked at again at once, everything else after a pause.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
 pub fn error_policy(object: Arc<KKPUpgradeObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     match error {
         ReconcileError::Call(error) if error.is_conflict() => Action::requeue(BREATH),

@@ -27,7 +27,10 @@ pub(super) async fn find(context: &Context) -> Result<Found, CallError> {
     let Some(configuration) = items.into_iter().next() else {
         return Err(CallError::unusable(
             "KubermaticConfiguration",
-            format!("there is none in namespace {}: is KKP installed there?", context.namespace),
+            format!(
+                "there is none in namespace {}: is KKP installed there?",
+                context.namespace
+            ),
         ));
     };
     let namespace = configuration.namespace().unwrap_or_default();

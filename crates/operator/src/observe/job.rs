@@ -147,12 +147,12 @@ fn error_lines(log: &str) -> String {
                 } else {
                     text("msg")
                 };
-                last = message.trim().to_owned();
+                message.trim().clone_into(&mut last);
                 if matches!(text("level"), "error" | "fatal") || entry.get("error").is_some() {
                     errors.push(last.clone());
                 }
             }
-            Err(_) => last = line.to_owned(),
+            Err(_) => line.clone_into(&mut last),
         }
     }
     if errors.is_empty() {
@@ -171,14 +171,13 @@ fn waiting(pods: &[Pod]) -> Option<String> {
             .iter()
             .flatten()
             .chain(status.container_statuses.iter().flatten());
-        let stuck = containers
-            .filter_map(|container| {
-                let waiting = container.state.as_ref()?.waiting.as_ref()?;
-                let reason = waiting.reason.as_deref()?;
-                let harmless = matches!(reason, "PodInitializing" | "ContainerCreating");
-                (!harmless).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message")))
-            })
-            .next();
+        let mut containers = containers;
+        let stuck = containers.find_map(|container| {
+            let waiting = container.state.as_ref()?.waiting.as_ref()?;
+            let reason = waiting.reason.as_deref()?;
+            let harmless = matches!(reason, "PodInitializing" | "ContainerCreating");
+            (!harmless).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message")))
+        });
         stuck.or_else(|| {
             let unscheduled = status
                 .conditions

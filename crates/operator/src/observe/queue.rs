@@ -13,7 +13,7 @@ use super::known;
 use crate::call::call;
 use crate::context::{ACTIVE_LEASE, Context};
 
-/// The platform's lease and the other KKPUpgrades, oldest first.
+/// The platform's lease and the other upgrades, oldest first.
 pub(super) async fn read(context: &Context, own: &ObjectFacts) -> (Known<LeaseFacts>, Known<Vec<OtherUpgrade>>) {
     let leases = Api::<Lease>::namespaced(context.client.clone(), &context.namespace);
     let upgrades = Api::<KKPUpgradeObject>::namespaced(context.client.clone(), &context.namespace);

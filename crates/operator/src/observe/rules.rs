@@ -224,9 +224,8 @@ fn pod_facts(pod: &Pod, all: &[Pod]) -> PodFacts {
     let status = pod.status.clone().unwrap_or_default();
     let containers = status.container_statuses.unwrap_or_default();
     let everything = containers.iter().chain(status.init_container_statuses.iter().flatten());
-    let waiting = everything
-        .filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone())
-        .next();
+    let mut everything = everything;
+    let waiting = everything.find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     PodFacts {
         phase: status.phase.unwrap_or_default().into(),
         ready: (!containers.is_empty() && containers.iter().all(|container| container.ready)).into(),
