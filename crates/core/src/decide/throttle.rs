@@ -253,7 +253,7 @@ fn lost_note(round: &Round<'_>, configuration: &ConfigurationFacts, throttle: &T
         original: throttle.original.map(i64::from),
         applied: i64::from(throttle.applied),
     };
-    let over = [APPLYING, RESTORED].contains(&throttle.state.as_str()) || mark.original == Some(mark.applied);
+    let over = throttle.state == RESTORED || mark.original == Some(mark.applied);
     (!over && configuration.maximum_parallel_reconciles == Some(mark.applied)).then_some(mark)
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::conditions::{ConditionType, kstatus_violations};
 use crate::decide::{Decision, decide, needs};
-use crate::effect::{Effect, JobIntent, JobWork};
+use crate::effect::{JobIntent, JobWork};
 use crate::facts::*;
 use crate::phase::Phase;
 use crate::request::*;
@@ -80,6 +80,10 @@ pub(super) struct World {
     pub(super) effects: Vec<String>,
     pub(super) phases: Vec<Phase>,
     pub(super) serial: u64,
+    /// Size of the largest status so far, in bytes.
+    pub(super) largest: usize,
+    /// User clusters of each seed, all with long names.
+    pub(super) clusters: i32,
     pub(super) timing: Timing,
 }
 
@@ -174,6 +178,8 @@ impl World {
             effects: Vec::new(),
             phases: Vec::new(),
             serial: 0,
+            largest: 0,
+            clusters: 4,
             timing: Timing::default(),
         }
     }
@@ -252,8 +258,8 @@ impl World {
             }
         };
         let counts = ClusterCounts {
-            total: 4,
-            converged: if self.fully_proven() { 4 } else { 1 },
+            total: self.clusters,
+            converged: if self.fully_proven() { self.clusters } else { 1 },
             ..ClusterCounts::default()
         };
         let seed = |seed: &SimSeed| SeedFacts {
@@ -267,8 +273,12 @@ impl World {
             evidence: proof(2),
             limit_in_force: Known::Is(Some(seed.limit)),
             clusters: if evidence { Known::Is(counts) } else { Known::NotRead },
-            lagging: Vec::new(),
-            unhealthy: Vec::new(),
+            lagging: (0..self.clusters.min(20))
+                .map(|n| format!("{}/c{n}: {}", seed.name, "ä".repeat(200)))
+                .collect(),
+            unhealthy: (0..self.clusters / 1000)
+                .map(|n| format!("{}/cluster-{n}", seed.name))
+                .collect(),
         };
         Known::Is(PlatformFacts {
             configuration: ConfigurationFacts {
@@ -393,6 +403,9 @@ impl World {
             );
         }
         check_texts(&decision.status);
+        let size = serde_json::to_vec(&decision.status).unwrap().len();
+        assert!(size <= 64 * 1024, "{size} bytes");
+        self.largest = self.largest.max(size);
         decision
     }
 
@@ -401,6 +414,7 @@ impl World {
         let decision = self.decide();
         self.record(&decision);
         if let Some(effect) = &decision.effect {
+            self.check_start(effect);
             self.carry_out(effect);
         }
         decision

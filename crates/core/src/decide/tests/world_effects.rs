@@ -118,7 +118,7 @@ impl World {
             return;
         }
         if self.fences.get(&job.intent.name) != Some(&Fence::Pod) {
-            if self.stuck_before_fence {
+            if self.stuck_before_fence || job.age < 2 {
                 return;
             }
             // The init container: only for the step that is recorded, and only once.
@@ -128,7 +128,7 @@ impl World {
                 return;
             }
             self.start(job);
-        } else if job.age >= 3 && self.installer != Outcome::Hangs {
+        } else if job.age >= 4 && self.installer != Outcome::Hangs {
             self.end(job);
         }
     }
@@ -139,24 +139,45 @@ impl World {
         let starts = self.starts.entry(job.intent.name.clone()).or_default();
         *starts += 1;
         assert_eq!(*starts, 1, "an attempt started twice");
-        let request = self.request.as_ref().unwrap();
-        if request.backup.required {
-            for seed in self
-                .seeds
-                .iter()
-                .map(|seed| seed.name.as_str())
-                .filter(|name| *name != "kubermatic")
-            {
-                assert!(
-                    self.status.target(seed).is_some_and(|seed| seed.backup.is_some()),
-                    "{seed} has no backup"
-                );
-            }
+        assert!(
+            self.backed_up(),
+            "started without a backup of every cluster: {:#?}",
+            self.status.targets
+        );
+    }
+
+    /// Whether each cluster was backed up under the name of one of its targets.
+    pub(super) fn backed_up(&self) -> bool {
+        let has = |target: &str| self.status.target(target).is_some_and(|target| target.backup.is_some());
+        has("master")
+            && self.seeds.iter().all(|seed| {
+                seed.cluster.as_deref() == Some("master-cluster")
+                    || self
+                        .seeds
+                        .iter()
+                        .any(|other| other.cluster == seed.cluster && has(&other.name))
+            })
+    }
+
+    /// What must hold when an installer is asked for.
+    pub(super) fn check_start(&self, effect: &Effect) {
+        let Effect::CreateJob(intent) = effect else { return };
+        if matches!(intent.work, JobWork::Installer { .. }) {
+            let limit = self
+                .request
+                .as_ref()
+                .unwrap()
+                .maximum_parallel_reconciles
+                .map(i64::from);
             assert!(
-                self.status
-                    .target("master")
-                    .is_some_and(|master| master.backup.is_some())
+                limit.is_none() || self.field == limit,
+                "installer without the limit in force"
             );
+            assert!(
+                self.lease.holder.as_deref() == Some(UID),
+                "installer without the platform's lease"
+            );
+            assert!(self.point() == "Armed" || self.point() == "Passed", "not armed");
         }
     }
 
