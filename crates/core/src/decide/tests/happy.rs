@@ -3,6 +3,8 @@
 use super::world::{FROM, TO, World};
 use crate::phase::Phase;
 
+type Point = fn(&World) -> bool;
+
 #[test]
 fn every_effect_in_its_order() {
     let mut world = World::new();
@@ -100,7 +102,7 @@ fn the_same_object_applied_again_stays_done_and_another_target_is_a_new_run() {
 
 #[test]
 fn paused_at_each_safe_point_does_nothing_and_goes_on() {
-    let points: [(&str, fn(&World) -> bool); 5] = [
+    let points: [(&str, Point); 5] = [
         ("preflight", |world| world.phase() == Phase::Preflight),
         ("backup", |world| {
             world

@@ -48,6 +48,10 @@ pub(super) struct SimSeed {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that a test turns on its own"
+)]
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) request: Result<Request, SpecError>,
