@@ -9,3 +9,4 @@ mod refusals;
 mod walk;
 mod world;
 mod world_effects;
+mod world_facts;
