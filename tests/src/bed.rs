@@ -45,6 +45,9 @@ impl Bed {
     /// # Errors
     /// When the lab or the platform cannot be made.
     pub async fn start(topology: &Topology, options: &BedOptions) -> anyhow::Result<Self> {
+        if options.snapshot {
+            forget_old_snapshots(&snapshots());
+        }
         let program = options.program.clone();
         let make = |request: &kkp_lab::platform::ImageRequest| images::stand_in(&program, request);
         let start = StartOptions {
@@ -58,8 +61,15 @@ impl Bed {
             cache: options.snapshot.then(snapshots),
             audit: false,
         };
-        let running = Box::pin(Platform::start(topology, &start)).await.context("the platform")?;
-        let client = running.platform.plane(MASTER).context("the platform has no master")?.client.clone();
+        let running = Box::pin(Platform::start(topology, &start))
+            .await
+            .context("the platform")?;
+        let client = running
+            .platform
+            .plane(MASTER)
+            .context("the platform has no master")?
+            .client
+            .clone();
         Ok(Self { running, client })
     }
 
@@ -68,12 +78,16 @@ impl Bed {
     /// # Errors
     /// When a manifest is refused or the Pod does not become ready.
     pub async fn install_operator(&self) -> anyhow::Result<()> {
-        self.kubectl(&["apply", "-k", &repository().join("deploy").to_string_lossy()]).await?;
+        self.kubectl(&["apply", "-k", &repository().join("deploy").to_string_lossy()])
+            .await?;
         // Binds where a chart namespace exists and fails for the others, as its own comment says.
         let bindings = repository().join("deploy/chart-namespaces/bindings.yaml");
-        self.running.lab.kubectl(MASTER, &[OsStr::new("apply"), OsStr::new("-f"), bindings.as_os_str()]).await?;
+        self.running
+            .lab
+            .kubectl(MASTER, &[OsStr::new("apply"), OsStr::new("-f"), bindings.as_os_str()])
+            .await?;
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), NAMESPACE);
-        self.wait("the operator's Pod", Duration::from_secs(60), || async {
+        self.wait("the operator's Pod", Duration::from_mins(1), || async {
             let deployment = deployments.get("kkp-upgrade-operator").await.ok()?;
             (deployment.status?.ready_replicas == Some(1)).then_some(())
         })
@@ -99,10 +113,11 @@ impl Bed {
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), yaml)?;
-        self.kubectl(&[OsStr::new("apply"), OsStr::new("-f"), file.path().as_os_str()]).await
+        self.kubectl(&[OsStr::new("apply"), OsStr::new("-f"), file.path().as_os_str()])
+            .await
     }
 
-    /// The KKPUpgrades of the platform.
+    /// The upgrades of the platform.
     #[must_use]
     pub fn upgrades(&self) -> Api<KKPUpgrade> {
         Api::namespaced(self.client.clone(), NAMESPACE)
@@ -141,7 +156,12 @@ impl Bed {
     ///
     /// # Errors
     /// When it is not within the deadline; the message holds the last status.
-    pub async fn until(&self, name: &str, deadline: Duration, wanted: impl Fn(&Status) -> bool) -> anyhow::Result<Status> {
+    pub async fn until(
+        &self,
+        name: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> anyhow::Result<Status> {
         let start = Instant::now();
         loop {
             let status = self.status(name).await.unwrap_or_default();
@@ -150,7 +170,10 @@ impl Bed {
             }
             if start.elapsed() > deadline {
                 let text = serde_json::to_string_pretty(&status)?;
-                bail!("KKPUpgrade {name} did not get there within {} s; last status:\n{text}", deadline.as_secs());
+                bail!(
+                    "KKPUpgrade {name} did not get there within {} s; last status:\n{text}",
+                    deadline.as_secs()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -160,12 +183,33 @@ impl Bed {
 /// The repository's root folder: where `deploy/` lies.
 #[must_use]
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_owned)
 }
 
 /// Where snapshots of ready platforms are kept: beside the test program, so that `cargo clean` takes them away too.
 fn snapshots() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    target.map_or_else(std::env::temp_dir, Path::to_owned).join("kkp-platforms")
+    target
+        .map_or_else(std::env::temp_dir, Path::to_owned)
+        .join("kkp-platforms")
+}
+
+/// A snapshot belongs to one build of the program; those of earlier days are of no use any more.
+fn forget_old_snapshots(folder: &Path) {
+    let day = Duration::from_hours(24);
+    let old = |entry: &std::fs::DirEntry| {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        age.is_some_and(|age| age > day)
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(old) {
+        // Whatever is left over is tried again at the next start.
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
 }

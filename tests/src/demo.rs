@@ -21,7 +21,7 @@ use crate::observer::Observer;
 const FROM: &str = "2.30.6";
 const TO: &str = "2.31.0";
 /// Longest that the upgrade itself may take.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Shows a whole upgrade on real control planes.
 #[derive(Parser)]
@@ -37,7 +37,9 @@ struct Arguments {
 }
 
 fn image(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, folder) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=DIR"))?;
+    let (name, folder) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not NAME=DIR"))?;
     Ok((name.to_owned(), PathBuf::from(folder)))
 }
 
@@ -50,7 +52,10 @@ pub fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse_from(std::iter::once(&program).chain(arguments));
     // Started by the test bed's own runtime; the operator's process installs its own provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(Box::pin(show(&arguments)))
 }
 
@@ -68,7 +73,9 @@ impl Teller {
 async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let tell = Teller(start);
-    tell.say(&format!("starting a master and two seeds with KKP {FROM}, 40 user clusters (the first start builds the control planes)"));
+    tell.say(&format!(
+        "starting a master and two seeds with KKP {FROM}, 40 user clusters (the first start builds the control planes)"
+    ));
     let topology = topology();
     let options = BedOptions {
         program: std::env::current_exe()?,
@@ -77,16 +84,27 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         snapshot: true,
     };
     let bed = Bed::start(&topology, &options).await?;
-    tell.say(&format!("platform ready: KKP {FROM}, limit on parallel reconciles {}", limit(&bed).await?));
+    tell.say(&format!(
+        "platform ready: KKP {FROM}, limit on parallel reconciles {}",
+        limit(&bed).await?
+    ));
     bed.install_operator().await?;
     tell.say("operator installed: kubectl apply -k deploy/");
     let observer = Observer::start(bed.upgrades(), narrator(start));
     let reconciling = bed.running.platform.most_reconciling_at_once();
     reconciling.started().await;
     bed.apply(UPGRADE).await?;
-    tell.say(&format!("KKPUpgrade to-2-31 applied: {FROM} → {TO}, maximumParallelReconciles 3"));
-    let ended = bed.until("to-2-31", DEADLINE, |status| status.phase().is_some_and(Phase::is_terminal)).await?;
-    let at_rest = bed.until("to-2-31", Duration::from_secs(30), |status| status.step.is_none()).await?;
+    tell.say(&format!(
+        "KKPUpgrade to-2-31 applied: {FROM} → {TO}, maximumParallelReconciles 3"
+    ));
+    let ended = bed
+        .until("to-2-31", DEADLINE, |status| {
+            status.phase().is_some_and(Phase::is_terminal)
+        })
+        .await?;
+    let at_rest = bed
+        .until("to-2-31", Duration::from_secs(30), |status| status.step.is_none())
+        .await?;
     report(&bed, &tell, &at_rest, &reconciling.highest()).await?;
     let violations = observer.seen.violations();
     if arguments.keep {
@@ -126,7 +144,10 @@ fn narrator(start: Instant) -> impl Fn(&str, &Status) + Send + 'static {
     move |_, status| {
         let ready = status.conditions.iter().find(|condition| condition.r#type == "Ready");
         let message = ready.map_or("", |ready| ready.message.as_str());
-        let progress = status.progress.as_ref().map_or_else(String::new, |progress| format!("  [{}]", progress.summary));
+        let progress = status
+            .progress
+            .as_ref()
+            .map_or_else(String::new, |progress| format!("  [{}]", progress.summary));
         let line = format!("{:<10} {message}{progress}", status.phase.as_deref().unwrap_or("-"));
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last != line {
@@ -138,7 +159,9 @@ fn narrator(start: Instant) -> impl Fn(&str, &Status) + Send + 'static {
 
 async fn limit(bed: &Bed) -> anyhow::Result<String> {
     let path = "jsonpath={.items[0].spec.seedController.maximumParallelReconciles}";
-    let text = bed.kubectl(&["get", "kubermaticconfigurations", "-n", NAMESPACE, "-o", path]).await?;
+    let text = bed
+        .kubectl(&["get", "kubermaticconfigurations", "-n", NAMESPACE, "-o", path])
+        .await?;
     Ok(if text.is_empty() { "unset".to_owned() } else { text })
 }
 
@@ -152,7 +175,9 @@ async fn report(bed: &Bed, tell: &Teller, status: &Status, highest: &BTreeMap<St
         tell.say(&format!("installer run (ledger): {run}"));
     }
     for (seed, most) in highest {
-        tell.say(&format!("seed {seed}: at most {most} user clusters reconciling at once"));
+        tell.say(&format!(
+            "seed {seed}: at most {most} user clusters reconciling at once"
+        ));
     }
     tell.say(&format!("limit on parallel reconciles is {} again", limit(bed).await?));
     for target in &status.targets {
@@ -172,14 +197,25 @@ async fn report(bed: &Bed, tell: &Teller, status: &Status, highest: &BTreeMap<St
 /// One line for each run of the installer of this version.
 fn installer_runs(ledger: &[Value], version: &str) -> Vec<String> {
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let of = |kind: &str, run: &str| ledger.iter().find(|entry| text(entry, "event") == kind && text(entry, "runId") == run).cloned();
-    let starts = ledger.iter().filter(|entry| text(entry, "event") == "start" && text(entry, "version") == version);
+    let of = |kind: &str, run: &str| {
+        ledger
+            .iter()
+            .find(|entry| text(entry, "event") == kind && text(entry, "runId") == run)
+            .cloned()
+    };
+    let starts = ledger
+        .iter()
+        .filter(|entry| text(entry, "event") == "start" && text(entry, "version") == version);
     starts
         .map(|start| {
             let run = text(start, "runId");
             let code = of("end", &run).and_then(|end| end.get("exitCode").and_then(Value::as_i64));
             let code = code.map_or_else(|| "no end".to_owned(), |code| format!("exit code {code}"));
-            format!("{} {} of {version}, {code}", text(start, "stack"), text(start, "hostname"))
+            format!(
+                "{} {} of {version}, {code}",
+                text(start, "stack"),
+                text(start, "hostname")
+            )
         })
         .collect()
 }
@@ -188,22 +224,33 @@ fn installer_runs(ledger: &[Value], version: &str) -> Vec<String> {
 /// below this demo.
 fn resident() -> Option<u64> {
     let entries = std::fs::read_dir("/proc").ok()?;
-    entries.flatten().filter_map(|entry| {
-        let folder = entry.path();
-        let command = std::fs::read(folder.join("cmdline")).ok()?;
-        let mut words = command.split(|byte| *byte == 0);
-        let operator = words.next()?.ends_with(b"kkp-upgrade-operator") && words.next()? == b"run";
-        let status = std::fs::read_to_string(folder.join("status")).ok().filter(|_| operator)?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    })
-    .max()
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let folder = entry.path();
+            let command = std::fs::read(folder.join("cmdline")).ok()?;
+            let mut words = command.split(|byte| *byte == 0);
+            let operator = words.next()?.ends_with(b"kkp-upgrade-operator") && words.next()? == b"run";
+            let status = std::fs::read_to_string(folder.join("status"))
+                .ok()
+                .filter(|_| operator)?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        })
+        .max()
 }
 
 async fn keep(bed: &Bed, tell: &Teller) -> anyhow::Result<()> {
     for cluster in bed.running.lab.clusters() {
-        tell.say(&format!("{}: KUBECONFIG={}", cluster.name, cluster.kubeconfig_path.display()));
+        tell.say(&format!(
+            "{}: KUBECONFIG={}",
+            cluster.name,
+            cluster.kubeconfig_path.display()
+        ));
     }
-    tell.say(&format!("kubectl is in {}; everything stays until Ctrl-C", bed.running.lab.summary().programs.display()));
+    tell.say(&format!(
+        "kubectl is in {}; everything stays until Ctrl-C",
+        bed.running.lab.summary().programs.display()
+    ));
     Ok(tokio::signal::ctrl_c().await?)
 }

@@ -15,7 +15,11 @@ pub const OPERATOR_IMAGE: &str = "quay.io/kkp-upgrade/operator:v0.1.0";
 /// # Errors
 /// When there is no data for that release.
 pub fn stand_in(program: &Path, request: &ImageRequest) -> Result<ImageSource, String> {
-    let edition = if request.enterprise { Edition::Enterprise } else { Edition::Community };
+    let edition = if request.enterprise {
+        Edition::Enterprise
+    } else {
+        Edition::Community
+    };
     let release = Release::of(&request.version, edition).map_err(|error| error.to_string())?;
     let text = release.to_yaml().map_err(|error| error.to_string())?;
     Ok(ImageSource {
@@ -40,10 +44,17 @@ pub fn operator(program: PathBuf) -> ImageSource {
 }
 
 fn config() -> ImageConfig {
-    ImageConfig { user: "65534".to_owned(), working_dir: "/".to_owned(), ..ImageConfig::default() }
+    ImageConfig {
+        user: "65534".to_owned(),
+        working_dir: "/".to_owned(),
+        ..ImageConfig::default()
+    }
 }
 
 /// The program is linked against the host's libraries.
 fn host_libraries() -> LabConfig {
-    LabConfig { host_libraries: true, ..LabConfig::default() }
+    LabConfig {
+        host_libraries: true,
+        ..LabConfig::default()
+    }
 }

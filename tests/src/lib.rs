@@ -3,5 +3,6 @@
 
 pub mod bed;
 pub mod demo;
+pub mod faults;
 pub mod images;
 pub mod observer;

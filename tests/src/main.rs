@@ -16,7 +16,11 @@ fn main() -> ExitCode {
     if let Some(code) = kkp_lab::stage_main(&rest) {
         return code;
     }
-    let name = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let name = Path::new(&called)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+        .to_owned();
     if kkp_stand_in::PROGRAMS.contains(&name.as_str()) {
         return kkp_stand_in::run(&name, rest);
     }
@@ -28,7 +32,9 @@ fn main() -> ExitCode {
         // A kept lab's owner is this program executed again by the lab.
         Some("keeper") => kkp_lab::cli::run(&rest),
         Some("lab") => kkp_lab::cli::run(rest.get(1..).unwrap_or_default()),
-        _ => Err(anyhow::anyhow!("say `demo` or `lab`; the other programs are called by their own names")),
+        _ => Err(anyhow::anyhow!(
+            "say `demo` or `lab`; the other programs are called by their own names"
+        )),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");

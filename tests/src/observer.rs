@@ -10,7 +10,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;
 
-/// Everything that was seen of all KKPUpgrades.
+/// Everything that was seen of all upgrades.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<(String, i64, Status)>>>);
 
@@ -34,17 +34,27 @@ impl Observer {
         let seen = Seen::default();
         let kept = seen.clone();
         let task = tokio::spawn(async move {
-            let mut stream = std::pin::pin!(watcher(upgrades, watcher::Config::default()).default_backoff().applied_objects());
+            let mut stream = std::pin::pin!(
+                watcher(upgrades, watcher::Config::default())
+                    .default_backoff()
+                    .applied_objects()
+            );
             while let Some(event) = stream.next().await {
                 let Ok(upgrade) = event else { continue };
                 let name = upgrade.name_any();
                 let generation = upgrade.metadata.generation.unwrap_or(0);
                 let status = upgrade.status.unwrap_or_default();
                 tell(&name, &status);
-                kept.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, generation, status));
+                kept.0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((name, generation, status));
             }
         });
-        Self { seen, task: task.abort_handle() }
+        Self {
+            seen,
+            task: task.abort_handle(),
+        }
     }
 }
 
@@ -53,7 +63,10 @@ impl Seen {
     #[must_use]
     pub fn of(&self, name: &str) -> Vec<Status> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|(of, ..)| of == name).map(|(_, _, status)| status.clone()).collect()
+        seen.iter()
+            .filter(|(of, ..)| of == name)
+            .map(|(_, _, status)| status.clone())
+            .collect()
     }
 
     /// The phases in the order in which they came, each once in a row.
@@ -70,7 +83,10 @@ impl Seen {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = |(name, generation, status): &(String, i64, Status)| {
             let wrong = kstatus_violations(*generation, status);
-            wrong.into_iter().map(|wrong| format!("{name} in {}: {wrong}", status.phase.clone().unwrap_or_default())).collect::<Vec<_>>()
+            wrong
+                .into_iter()
+                .map(|wrong| format!("{name} in {}: {wrong}", status.phase.clone().unwrap_or_default()))
+                .collect::<Vec<_>>()
         };
         seen.iter().flat_map(text).collect()
     }

@@ -162,7 +162,11 @@ mod tests {
                     .await
                     .unwrap();
             });
-            assert_eq!(http_get(Ipv4Addr::LOCALHOST, port, "/healthz").await.is_some(), passes, "{answer}");
+            assert_eq!(
+                http_get(Ipv4Addr::LOCALHOST, port, "/healthz").await.is_some(),
+                passes,
+                "{answer}"
+            );
             server.await.unwrap();
         }
     }

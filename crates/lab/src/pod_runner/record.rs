@@ -272,7 +272,9 @@ impl PodRecord {
             host_ip: Some(ADDRESS.to_owned()),
             host_ips: Some(vec![HostIP { ip: ADDRESS.to_owned() }]),
             pod_ip: Some(self.address.clone()),
-            pod_ips: Some(vec![PodIP { ip: self.address.clone() }]),
+            pod_ips: Some(vec![PodIP {
+                ip: self.address.clone(),
+            }]),
             conditions: Some(conditions.into()),
             init_container_statuses: (!init.is_empty()).then_some(init),
             container_statuses: Some(list(&self.main)),
