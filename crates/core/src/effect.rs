@@ -119,6 +119,9 @@ pub enum JobWork {
         image: String,
         /// Arguments after `deploy STACK`.
         flags: Vec<String>,
+        /// KKP's proxies as environment variables (name, value).
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        proxies: Vec<(String, String)>,
         /// Digest of the Helm values.
         values_digest: String,
         /// Secret (name, key) with the values; `None` = the live release's own.

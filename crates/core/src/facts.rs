@@ -185,6 +185,8 @@ pub struct InstallerFacts {
     pub values_secret: Option<(String, String)>,
     /// Arguments after `deploy kubermatic-master`.
     pub flags: Vec<String>,
+    /// KKP's proxies as environment variables (name, value); empty where KKP has none.
+    pub proxies: Vec<(String, String)>,
 }
 
 /// One seed.

@@ -90,7 +90,7 @@ async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
     let client = Client::try_from(config.clone())?;
     let context = Arc::new(build_context(client, &arguments).await?);
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(http::serve(
+    let mut serving = tokio::spawn(http::serve(
         arguments.http_address,
         context.metrics.clone(),
         context.health.clone(),
@@ -107,7 +107,7 @@ async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
     tokio::select! {
         acquired = leadership.acquired() => acquired?,
         () = terminated() => { leadership.release().await; return Ok(()) }
-        result = serving => { result??; bail!("the health server ended") }
+        result = &mut serving => { result??; bail!("the health server ended") }
     }
     context.metrics.leader(true);
     tracing::info!("leading");
@@ -116,6 +116,7 @@ async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
     let result = tokio::select! {
         () = control(context.clone()) => Err(anyhow::anyhow!("the controller ended")),
         ended = leadership.lost() => Err(ended.into()),
+        result = &mut serving => Err(anyhow::anyhow!("the health server ended: {result:?}")),
         () = terminated() => Ok(()),
     };
     stop.cancel();
@@ -138,7 +139,10 @@ async fn control(context: Arc<Context>) {
         .for_each(|result| {
             context.health.beat();
             match result {
-                Ok(_) | Err(ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..)) => {}
+                Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+                Err(ControllerError::ObjectNotFound(gone)) => {
+                    context.metrics.forget(&gone.namespace.unwrap_or_default(), &gone.name);
+                }
                 Err(error) => tracing::warn!(%error, "watch of KKPUpgrades"),
             }
             std::future::ready(())

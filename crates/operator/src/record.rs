@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::{Decision, Event, significant_change};
 use kkp_upgrade_core::effect::Effect;
@@ -110,7 +111,13 @@ pub async fn events(context: &Context, object: &KKPUpgradeObject, events: &[Even
             reason: event.reason.to_string(),
             note: Some(kkp_upgrade_core::status::message(&event.note)),
             action: "Upgrade".to_owned(),
-            secondary: None,
+            secondary: event.seed.as_ref().map(|seed| ObjectReference {
+                api_version: Some("kubermatic.k8c.io/v1".to_owned()),
+                kind: Some("Seed".to_owned()),
+                name: Some(seed.clone()),
+                namespace: object.namespace(),
+                ..ObjectReference::default()
+            }),
         };
         if let Err(error) = call("event", context.recorder.publish(&published, &reference)).await {
             tracing::warn!(upgrade = %object.name_any(), %error, "an event could not be written");

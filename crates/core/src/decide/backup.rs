@@ -257,8 +257,8 @@ fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
     if already {
         return;
     }
-    round.event(
-        false,
+    round.event_about(
+        target,
         Reason::BackupVerified,
         format!(
             "backup of {target} verified: {} objects in {}",

@@ -78,6 +78,15 @@ fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformF
     if throttle::foreign_hand(&round, platform).is_some() {
         return throttle::contested(round, &platform.configuration);
     }
+    if let Some(late) = platform
+        .seeds
+        .iter()
+        .find(|seed| round.status.target(&seed.name).is_none())
+        && request.backup.required
+    {
+        let text = format!("seed {} came after the backups were made and has none", late.name);
+        return fail(round, Reason::BackupFailed, &text);
+    }
     let facts = round.facts;
     match &facts.findings {
         Known::Is(findings) => {
@@ -145,6 +154,7 @@ fn create_installer(mut round: Round<'_>, request: &Request, installer: &Install
             stack: "kubermatic-master".to_owned(),
             image: installer.image.clone(),
             flags: installer.flags.clone(),
+            proxies: installer.proxies.clone(),
             values_digest: installer.values_digest.clone(),
             values_secret: installer.values_secret.clone(),
             helm_timeout_seconds: seconds(request.installer.helm_timeout),

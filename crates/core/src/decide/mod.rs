@@ -54,6 +54,8 @@ pub struct Event {
     pub reason: Reason,
     /// For people.
     pub note: String,
+    /// The Seed that it is about, where it is about one.
+    pub seed: Option<String>,
 }
 
 /// The step inside a phase: the cursor in `status.step.name`.

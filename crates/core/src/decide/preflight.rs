@@ -44,7 +44,14 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     }
     baseline(&mut round, platform);
     if let Some(effect) = record_findings(&mut round, request, platform, findings) {
-        return round.act(effect, Reason::RunningPreflight, "writing the plan");
+        let blocked = blocked(findings).filter(|_| {
+            let stalled = round.before.condition(ConditionType::Stalled);
+            stalled.is_some_and(|condition| condition.reason == Reason::PreflightBlocked.to_string())
+        });
+        return match blocked {
+            Some(text) => round.act_blocked(effect, &text),
+            None => round.act(effect, Reason::RunningPreflight, "writing the plan"),
+        };
     }
     gates(round, request, findings)
 }

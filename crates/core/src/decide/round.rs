@@ -74,10 +74,23 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn event(&mut self, warning: bool, reason: Reason, note: impl Into<String>) {
+        let note = note.into();
         self.events.push(Event {
             warning,
             reason,
+            note,
+            seed: None,
+        });
+    }
+
+    /// An event about one target; events of the same reason about several Seeds stay several.
+    pub(super) fn event_about(&mut self, target: &str, reason: Reason, note: impl Into<String>) {
+        let seed = (target != crate::plan::MASTER).then(|| target.to_owned());
+        self.events.push(Event {
+            warning: false,
+            reason,
             note: note.into(),
+            seed,
         });
     }
 
@@ -182,6 +195,20 @@ impl<'a> Round<'a> {
             _ => Standing::Working,
         };
         let mut decision = self.stand(standing, reason, text, Duration::ZERO);
+        decision.effect = Some(effect);
+        decision
+    }
+
+    /// Ends the round with an effect that changes nothing about how the run stands: a blocked upgrade whose plan is
+    /// written anew stays blocked.
+    pub(super) fn act_blocked(mut self, effect: Effect, text: &str) -> Decision {
+        let holder = Some(self.facts.holder.clone());
+        self.status.step = Some(Step {
+            name: StepName::Queue.to_string(),
+            holder,
+            ..Step::default()
+        });
+        let mut decision = self.stand(Standing::Stalled, Reason::PreflightBlocked, text, Duration::ZERO);
         decision.effect = Some(effect);
         decision
     }

@@ -82,6 +82,7 @@ fn main(intent: &JobIntent) -> Container {
     let JobWork::Installer {
         stack,
         image,
+        proxies,
         flags,
         helm_timeout_seconds,
         ..
@@ -104,7 +105,13 @@ fn main(intent: &JobIntent) -> Container {
         image: Some(image.clone()),
         command: Some(["kubermatic-installer", "deploy", stack].map(str::to_owned).to_vec()),
         args: Some(arguments(flags, *helm_timeout_seconds)),
-        env: Some(environment.map(|(name, path)| variable(name, &below(path))).to_vec()),
+        env: Some(
+            environment
+                .iter()
+                .map(|(name, path)| variable(name, &below(path)))
+                .chain(proxies.iter().map(|(name, value)| variable(name, value)))
+                .collect(),
+        ),
         resources: Some(resources("100m", "256Mi", "2Gi")),
         volume_mounts: Some(vec![mount(VOLUME, WORK_FOLDER)]),
         working_dir: Some(below("run")),

@@ -5,6 +5,8 @@ use kkp_upgrade_core::facts::InstallerFacts;
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_kkp::image::ImageReference;
+use kkp_upgrade_kkp::types::KubermaticConfiguration;
+use kkp_upgrade_kkp::types::configuration::Proxy;
 
 use super::releases::Release;
 use crate::call::CallError;
@@ -33,6 +35,7 @@ pub(super) async fn read(
     context: &Context,
     request: &Request,
     target: KkpVersion,
+    configuration: &KubermaticConfiguration,
     operator: Result<Option<&Deployment>, String>,
     releases: &[Release],
     unreadable: &[(String, String)],
@@ -53,6 +56,7 @@ pub(super) async fn read(
             values_digest: values.digest.clone(),
             values_secret: secret,
             flags: flags(request, target, releases),
+            proxies: proxies(&configuration.spec.proxy),
         }),
     };
     Installer { values, facts }
@@ -90,4 +94,48 @@ fn flags(request: &Request, target: KkpVersion, releases: &[Release]) -> Vec<Str
         flags.push("--skip-ingress-cleanup".to_owned());
     }
     flags
+}
+
+/// KKP's proxies (`spec.proxy` of the `KubermaticConfiguration`) as the variables that Go programs read. The API server is
+/// never asked through a proxy.
+fn proxies(proxy: &Proxy) -> Vec<(String, String)> {
+    let variables = [("HTTP_PROXY", proxy.http.text()), ("HTTPS_PROXY", proxy.https.text())];
+    let mut set: Vec<(String, String)> = variables
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if !set.is_empty() {
+        let own = "$(KUBERNETES_SERVICE_HOST),127.0.0.1,localhost,.svc,.cluster.local";
+        let given = proxy.no_proxy.text();
+        let all = if given.is_empty() {
+            own.to_owned()
+        } else {
+            format!("{given},{own}")
+        };
+        set.push(("NO_PROXY".to_owned(), all));
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_never_stand_between_the_installer_and_the_api_server() {
+        let read = |value: serde_json::Value| {
+            let configuration: KubermaticConfiguration =
+                serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {"proxy": value}})).unwrap();
+            proxies(&configuration.spec.proxy)
+        };
+        assert_eq!(read(serde_json::json!({})), []);
+        assert_eq!(read(serde_json::json!({"noProxy": "10.0.0.0/8"})), []);
+        let set = read(serde_json::json!({"https": "http://proxy.example.test:3128", "noProxy": "10.0.0.0/8"}));
+        assert_eq!(
+            set[0],
+            ("HTTPS_PROXY".to_owned(), "http://proxy.example.test:3128".to_owned())
+        );
+        assert!(set[1].1.starts_with("10.0.0.0/8,$(KUBERNETES_SERVICE_HOST),"));
+    }
 }

@@ -74,7 +74,18 @@ async fn try_read(
         (Some(request), Some(version)) => {
             let operator = operator_deployment(context, found, &survey).await;
             let operator = operator.as_ref().map(Option::as_ref).map_err(Clone::clone);
-            Some(installer::read(context, request, version, operator, &releases, &unreadable).await)
+            Some(
+                installer::read(
+                    context,
+                    request,
+                    version,
+                    configuration,
+                    operator,
+                    &releases,
+                    &unreadable,
+                )
+                .await,
+            )
         }
         _ => None,
     };

@@ -81,6 +81,7 @@ impl World {
                     image: "kubermatic:v2.31.0".to_owned(),
                     values_digest: "sha256:v".to_owned(),
                     values_secret: None,
+                    proxies: Vec::new(),
                     flags: Vec::new(),
                 })
             } else {

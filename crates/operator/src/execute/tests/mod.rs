@@ -25,6 +25,7 @@ fn installer() -> JobIntent {
     let work = JobWork::Installer {
         stack: "kubermatic-master".to_owned(),
         image: "mirror.example.test:5000/kkp/kubermatic-ee:v2.31.0".to_owned(),
+        proxies: vec![("HTTPS_PROXY".to_owned(), "http://proxy.example.test:3128".to_owned())],
         flags: vec!["--skip-charts".to_owned(), "cert-manager".to_owned()],
         values_digest: "sha256:values".to_owned(),
         values_secret: Some(("values".to_owned(), "values.yaml".to_owned())),
