@@ -87,6 +87,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
 async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
     let mut config = Config::infer().await.context("no access to the API server")?;
     config.connect_timeout = Some(Duration::from_secs(5));
+    // A repeated POST after a lost answer would be a second effect: every repetition is decided anew.
+    config.default_retry = false;
     let client = Client::try_from(config.clone())?;
     let context = Arc::new(build_context(client, &arguments).await?);
     let stop = CancellationToken::new();

@@ -107,7 +107,7 @@ async fn client(secret: &Secret, key: &str, what: &str) -> Result<Client, CallEr
         .await
         .map_err(|error| CallError::unusable(what, format!("cannot be used: {}", safe(&error))))?;
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
-    config.read_timeout = None;
+    config.default_retry = false;
     Client::try_from(config).map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))
 }
 
