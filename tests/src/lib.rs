@@ -5,4 +5,5 @@ pub mod bed;
 pub mod demo;
 pub mod faults;
 pub mod images;
+pub mod interruption;
 pub mod observer;

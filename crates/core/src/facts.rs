@@ -253,7 +253,7 @@ pub enum JobFacts {
     Foreign,
     /// It has not ended.
     Running {
-        /// UID of the Job.
+        /// UID of the Job; empty where the Job is gone and its Pod still lives.
         uid: String,
         /// Its fence.
         fence: Fence,

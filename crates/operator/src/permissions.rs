@@ -28,6 +28,18 @@ pub const CHART_NAMESPACES: [&str; 10] = [
     "telemetry-system",
 ];
 
+/// Namespaces of the charts that the master stack installs, of every supported release (KKP installer, stack
+/// `kubermatic-master`): their Helm releases decide whether and how the installer may run.
+pub const MASTER_STACK_NAMESPACES: [&str; 7] = [
+    NAMESPACE,
+    "cert-manager",
+    "dex",
+    "oauth",
+    "nginx-ingress-controller",
+    "envoy-gateway-controller",
+    "telemetry-system",
+];
+
 /// What one ServiceAccount may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
@@ -184,18 +196,16 @@ const OPERATOR_CLUSTER: &[Permission] = &[
     Permission {
         groups: CORE,
         resources: &["namespaces"],
-        names: &[
-            "kube-system",
-            NAMESPACE,
-            "cert-manager",
-            "dex",
-            "oauth",
-            "nginx-ingress-controller",
-            "envoy-gateway-controller",
-            "telemetry-system",
-        ],
+        names: &["kube-system"],
         verbs: &["get"],
-        why: "the UID of kube-system tells whether a Seed is this very cluster; the others: which chart namespaces exist",
+        why: "its UID tells whether a Seed is this very cluster",
+    },
+    Permission {
+        groups: CORE,
+        resources: &["namespaces"],
+        names: &MASTER_STACK_NAMESPACES,
+        verbs: &["get"],
+        why: "which of the namespaces exist that KKP's master stack installs charts into",
     },
     Permission {
         groups: &[],
@@ -378,7 +388,8 @@ mod tests {
             assert!(permission.why.len() > 10, "{permission:?}");
             for resource in permission.resources {
                 for verb in permission.verbs {
-                    let key = format!("{account} {place:?} {:?} {resource} {verb}", permission.groups);
+                    let (groups, names) = (permission.groups, permission.names);
+                    let key = format!("{account} {place:?} {groups:?} {resource} {names:?} {verb}");
                     assert!(seen.insert(key.clone()), "{key} stands twice");
                 }
             }

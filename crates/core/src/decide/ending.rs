@@ -110,7 +110,7 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
             let effect = Effect::DeleteJob { name, uid: uid.clone() };
             round.act(effect, Reason::Aborting, &ending.message)
         }
-        Known::Is(JobFacts::Running { uid, fence, .. }) => match fence {
+        Known::Is(JobFacts::Running { uid, fence, waiting }) => match fence {
             // A backup only reads: it may be stopped at any point.
             _ if backup => round.act(
                 Effect::DeleteJob { name, uid: uid.clone() },
@@ -123,6 +123,13 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
                 &ending.message,
             ),
             Fence::Absent => round.act(Effect::TakeFence { job: name }, Reason::Aborting, &ending.message),
+            // The Pod was let through and its main program cannot start (an image that cannot be pulled, for example):
+            // there is nothing to wait for and nothing that could be killed.
+            Fence::Pod if waiting.is_some() => round.act(
+                Effect::DeleteJob { name, uid: uid.clone() },
+                Reason::Aborting,
+                &ending.message,
+            ),
             Fence::Pod => {
                 let text = format!(
                     "{}; waiting for the running installer (Job {name}), which is never killed",

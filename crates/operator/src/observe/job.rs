@@ -16,9 +16,7 @@ pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &s
     let job = call(format!("Job {name}"), jobs.get_opt(name)).await?;
     let fence = fence(context, name).await?;
     let Some(job) = job else {
-        return Ok(JobFacts::Absent {
-            fence: fence == Fence::Pod,
-        });
+        return without_job(context, name, fence).await;
     };
     let intent = status.step.as_ref().and_then(|step| step.intent.as_deref());
     let ours = job.labels().get(UPGRADE_LABEL).map(String::as_str) == Some(uid)
@@ -45,6 +43,30 @@ pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &s
             waiting: waiting(&pods),
         },
     })
+}
+
+/// A Job that is gone may leave a Pod for a while: an installer that was let through is over when its Pod is.
+async fn without_job(context: &Context, name: &str, fence: Fence) -> Result<JobFacts, CallError> {
+    let let_through = fence == Fence::Pod;
+    if let_through {
+        let pods = Api::<Pod>::namespaced(context.client.clone(), &context.namespace);
+        let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
+        let pods = call(format!("Pods of Job {name}"), pods.list(&selector)).await?.items;
+        if !pods.iter().all(over) {
+            return Ok(JobFacts::Running {
+                uid: String::new(),
+                fence,
+                waiting: None,
+            });
+        }
+    }
+    Ok(JobFacts::Absent { fence: let_through })
+}
+
+/// Whether nothing of the Pod runs or will run.
+fn over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 async fn fence(context: &Context, job: &str) -> Result<Fence, CallError> {
@@ -162,8 +184,11 @@ fn error_lines(log: &str) -> String {
     }
 }
 
-/// What a Pod that cannot start waits for.
+/// What the Pods wait for that cannot start; `None` as soon as the main program of any of them has started.
 fn waiting(pods: &[Pod]) -> Option<String> {
+    if pods.iter().any(has_started) {
+        return None;
+    }
     pods.iter().find_map(|pod| {
         let status = pod.status.as_ref()?;
         let containers = status
@@ -194,9 +219,42 @@ fn waiting(pods: &[Pod]) -> Option<String> {
     })
 }
 
+/// Whether a main container runs, has run, or says nothing of itself although the Pod's phase says it does.
+fn has_started(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let phase = status.phase.as_deref();
+    let was_alive = |container: &ContainerStatus| {
+        let state = container.state.as_ref();
+        container.restart_count > 0
+            || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+            || container
+                .last_state
+                .as_ref()
+                .is_some_and(|last| last.terminated.is_some())
+    };
+    !matches!(phase, None | Some("Pending")) || status.container_statuses.iter().flatten().any(was_alive)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_waits_only_while_no_main_program_has_started() {
+        let pod =
+            |value: serde_json::Value| serde_json::from_value::<Pod>(serde_json::json!({ "status": value })).unwrap();
+        let main = |state: serde_json::Value| serde_json::json!([{"name": "installer", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+        let stuck = pod(serde_json::json!({"phase": "Pending", "containerStatuses":
+            main(serde_json::json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}}))}));
+        let running =
+            pod(serde_json::json!({"phase": "Running", "containerStatuses": main(serde_json::json!({"running": {}}))}));
+        assert_eq!(
+            waiting(std::slice::from_ref(&stuck)).unwrap(),
+            "ErrImagePull: no such image"
+        );
+        assert_eq!(waiting(&[stuck.clone(), running]), None, "one of them runs");
+        assert!(!over(&stuck) && over(&pod(serde_json::json!({"phase": "Failed"}))));
+    }
 
     #[test]
     fn error_lines_of_the_installer_are_read_and_others_taken_as_they_are() {

@@ -22,7 +22,6 @@ use crate::call::CallError;
 use crate::context::{ABORT_ANNOTATION, Context, FINALIZER, RELEASE_ANNOTATION, RETRY_ANNOTATION};
 
 pub use installer::operator_image;
-pub use survey::CHART_NAMESPACES;
 
 /// The KKPUpgrade's own metadata.
 #[must_use]

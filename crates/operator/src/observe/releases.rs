@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 
-use super::survey::CHART_NAMESPACES;
 use crate::call::{CallError, call};
+use crate::permissions::MASTER_STACK_NAMESPACES;
 
 /// Newest revision of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Release {
 /// Newest revision of each release in the chart namespaces that exist, and the namespaces that could not be read.
 pub(super) async fn read(client: &Client) -> (Vec<Release>, Vec<(String, String)>) {
     let (mut releases, mut unreadable) = (Vec::new(), Vec::new());
-    for namespace in CHART_NAMESPACES {
+    for namespace in MASTER_STACK_NAMESPACES {
         match in_namespace(client, namespace).await {
             Ok(found) => releases.extend(found),
             Err(error) => unreadable.push((namespace.to_owned(), error.to_string())),

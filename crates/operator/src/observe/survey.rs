@@ -11,18 +11,6 @@ use serde::de::DeserializeOwned;
 
 use crate::call::{CallError, call};
 
-/// Namespaces of the charts that the master stack installs, of every supported release (KKP installer, stack
-/// `kubermatic-master`).
-pub const CHART_NAMESPACES: [&str; 7] = [
-    "kubermatic",
-    "cert-manager",
-    "dex",
-    "oauth",
-    "nginx-ingress-controller",
-    "envoy-gateway-controller",
-    "telemetry-system",
-];
-
 /// Objects per page: bounds what one answer can take.
 const PAGE: u32 = 500;
 

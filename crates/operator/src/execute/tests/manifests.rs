@@ -137,7 +137,8 @@ fn the_installer_runs_behind_its_init_container_in_the_work_folder() {
     assert_eq!(
         environment.join(" "),
         "KUBECONFIG=/work/kubeconfig HELM_CACHE_HOME=/work/helm/cache HELM_CONFIG_HOME=/work/helm/config \
-         HELM_DATA_HOME=/work/helm/data HOME=/work/home TMPDIR=/work/tmp"
+         HELM_DATA_HOME=/work/helm/data HOME=/work/home TMPDIR=/work/tmp \
+         HTTPS_PROXY=http://proxy.example.test:3128"
     );
 }
 
