@@ -1,0 +1,225 @@
+//! Backup volumes that refuse, are full, or hold something else than what was written: the run fails before anything
+//! is changed, and says which volume fault it was.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use kkp_lab::platform::Topology;
+use kkp_upgrade_core::status::Status;
+use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::faults::{VolumeFault, message_of, reason_of};
+use kkp_upgrade_tests::observer::{Observer, Seen};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Attempts that a backup has (`Timing::backup_attempts`).
+const ATTEMPTS: i32 = 3;
+
+fn upgrade(name: &str, claim: &str) -> String {
+    format!(
+        "apiVersion: upgrade.k8c.io/v1alpha1
+kind: KKPUpgrade
+metadata: {{name: {name}, namespace: kubermatic}}
+spec:
+  targetVersion: \"2.31.0\"
+  maximumParallelReconciles: 2
+  verification: {{soakSeconds: 0}}
+  backup: {{storage: {{persistentVolumeClaim: {{claimName: {claim}}}}}}}
+"
+    )
+}
+
+/// Flips a byte in the middle of every archive that appears below a folder, as often as it is put right, until dropped.
+/// It looks without a pause: hitting the moment between writing and reading back is the fault itself.
+struct Alterer {
+    stop: Arc<AtomicBool>,
+    altered: Arc<AtomicUsize>,
+}
+
+impl Alterer {
+    fn start(folder: PathBuf) -> Self {
+        let (stop, altered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (ended, counted) = (stop.clone(), altered.clone());
+        std::thread::spawn(move || {
+            let mut done: Vec<PathBuf> = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                for archive in archives(&folder) {
+                    // The manifest is last: once it is there, the archive is complete.
+                    let complete = archive.with_file_name("manifest.json").exists();
+                    if complete && !done.contains(&archive) && flip(&archive).is_ok() {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        done.push(archive);
+                    }
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        Self { stop, altered }
+    }
+}
+
+impl Drop for Alterer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn flip(file: &Path) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file)?;
+    let middle = file.metadata()?.len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle)?;
+    file.write_all_at(&[byte[0] ^ 0xff], middle)
+}
+
+/// `<claim>/<run>/<target>/objects.tar.zst`.
+fn archives(claim: &Path) -> Vec<PathBuf> {
+    let children = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let folders = children(claim).flat_map(|run| children(&run).collect::<Vec<_>>());
+    folders
+        .map(|folder| folder.join("objects.tar.zst"))
+        .filter(|file| file.exists())
+        .collect()
+}
+
+/// Three attempts, then Failed in Backup; nothing of the platform was touched.
+async fn fails_in_backup(bed: &Bed, seen: &Seen, name: &str) -> anyhow::Result<Status> {
+    let status = bed
+        .until(name, DEADLINE, |status| {
+            status.phase.as_deref() == Some("Failed") && status.step.is_none()
+        })
+        .await?;
+    let failed = status.failed_in.clone().context("failedIn is missing")?;
+    ensure!(failed.phase == "Backup" && failed.step == "Backup", "{failed:?}");
+    ensure!(
+        failed.reason == "BackupFailed" && failed.attempt == Some(ATTEMPTS),
+        "{failed:?}"
+    );
+    ensure!(failed.target.as_deref() == Some("master"), "{failed:?}");
+    ensure!(reason_of(&status, "Ready") == "BackupFailed", "{:?}", status.conditions);
+    ensure!(
+        message_of(&status, "Ready").contains("mend the backup volume"),
+        "{}",
+        message_of(&status, "Ready")
+    );
+    ensure!(
+        status.targets.iter().all(|target| target.backup.is_none()),
+        "{:?}",
+        status.targets
+    );
+    ensure!(
+        status.changes.is_empty() && status.throttle.is_none(),
+        "{:?}",
+        status.throttle
+    );
+    ensure!(
+        status
+            .point_of_no_return
+            .as_ref()
+            .is_some_and(|point| point.state == "Ahead"),
+        "{:?}",
+        status.point_of_no_return
+    );
+    for earlier in seen.of(name) {
+        let verified = earlier
+            .conditions
+            .iter()
+            .any(|found| found.r#type == "BackupVerified" && found.status == "True");
+        ensure!(
+            !verified && earlier.throttle.is_none(),
+            "{name}: verified or throttled in {:?}",
+            earlier.phase
+        );
+    }
+    ensure!(
+        bed.limit().await?.is_none() && bed.limit_note().await?.is_none(),
+        "the limit was touched"
+    );
+    ensure!(bed.installer_starts("2.31.0")?.is_empty(), "an installer was started");
+    Ok(status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_volume_at_fault_fails_the_run_before_anything_is_changed() -> anyhow::Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let options = BedOptions {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
+        versions: vec!["2.31.0".to_owned()],
+        overrides: Vec::new(),
+        snapshot: true,
+    };
+    let bed = Bed::start(&Topology::small("2.30.6"), &options).await?;
+    bed.install_operator().await?;
+    // Three attempts with the pauses of a real platform (10 s and 20 s) would be most of the test.
+    bed.operator_arguments(&["--retry-pause=200", "--poll=500"]).await?;
+    let observer = Observer::start(bed.upgrades(), |_, _| ());
+
+    let folder = bed.claim("read-only").await?;
+    bed.break_volume(&folder, VolumeFault::ReadOnly).await?;
+    bed.apply(&upgrade("read-only", "read-only")).await?;
+    let status = fails_in_backup(&bed, &observer.seen, "read-only").await?;
+    let message = status.failed_in.unwrap_or_default().message;
+    ensure!(message.contains("Read-only file system"), "{message}");
+    bed.delete("read-only").await?;
+    bed.mend_volume(&folder).await?;
+
+    let folder = bed.claim("full").await?;
+    bed.break_volume(&folder, VolumeFault::Kibibytes(32)).await?;
+    bed.apply(&upgrade("full", "full")).await?;
+    let status = fails_in_backup(&bed, &observer.seen, "full").await?;
+    let message = status.failed_in.unwrap_or_default().message;
+    ensure!(message.contains("No space left on device"), "{message}");
+    bed.delete("full").await?;
+    bed.mend_volume(&folder).await?;
+
+    let folder = bed.claim("altered").await?;
+    let alterer = Alterer::start(folder.clone());
+    bed.apply(&upgrade("altered", "altered")).await?;
+    let status = fails_in_backup(&bed, &observer.seen, "altered").await?;
+    let message = status.failed_in.unwrap_or_default().message;
+    ensure!(
+        ["objects.tar.zst", "digest", "is not what was read from the API server"]
+            .iter()
+            .any(|words| message.contains(words)),
+        "{message}"
+    );
+    let altered = alterer.altered.load(Ordering::Relaxed);
+    ensure!(
+        altered == archives(&folder).len() && altered >= 3,
+        "{altered} of {:?}",
+        archives(&folder)
+    );
+    drop(alterer);
+
+    // Mended, the same run goes on by retry: new folders, and the altered ones stay as they are.
+    bed.command("altered", "retry", "mended").await?;
+    let done = bed
+        .until("altered", DEADLINE, |status| status.phase.as_deref() == Some("Done"))
+        .await?;
+    let backup = done
+        .targets
+        .iter()
+        .find_map(|target| target.backup.clone())
+        .context("no backup is recorded")?;
+    ensure!(
+        !backup.location.is_empty() && archives(&folder).len() > altered,
+        "{backup:?}"
+    );
+    ensure!(bed.installer_starts("2.31.0")?.len() == 1, "one installer run");
+    ensure!(
+        observer.seen.violations().is_empty(),
+        "{:?}",
+        observer.seen.violations()
+    );
+    bed.running.lab.stop()?;
+    Ok(())
+}
