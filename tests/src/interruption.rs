@@ -143,9 +143,18 @@ impl Bed {
             Way::Annotation => self.command(name, "abort", "now").await,
             Way::Git => {
                 let revert = r#"{"spec":{"targetVersion":"2.30.6"}}"#;
-                self.kubectl(&["patch", "kkpupgrade", name, "-n", NAMESPACE, "--type=merge", "-p", revert])
-                    .await
-                    .map(drop)
+                self.kubectl(&[
+                    "patch",
+                    "kkpupgrade",
+                    name,
+                    "-n",
+                    NAMESPACE,
+                    "--type=merge",
+                    "-p",
+                    revert,
+                ])
+                .await
+                .map(drop)
             }
             Way::Deletion => self
                 .kubectl(&["delete", "kkpupgrade", name, "-n", NAMESPACE, "--wait=false"])
@@ -182,7 +191,10 @@ impl Bed {
     pub fn installers_ended_well(&self, runs: usize) -> anyhow::Result<()> {
         let (starts, ends) = (self.installer_starts("2.31.0")?, self.installer_ends()?);
         ensure!(starts.len() == runs, "{runs} runs expected: {starts:?}");
-        ensure!(ends == vec![0; runs], "exit codes {ends:?} of {runs} runs: one was killed or failed");
+        ensure!(
+            ends == vec![0; runs],
+            "exit codes {ends:?} of {runs} runs: one was killed or failed"
+        );
         Ok(())
     }
 
@@ -207,9 +219,11 @@ impl Bed {
             signal: "SIGKILL".to_owned(),
         };
         let node = self.node()?;
-        self.wait("the operator's process", REACHED, || async { node.send(&command).await.ok() })
-            .await
-            .map(drop)
+        self.wait("the operator's process", REACHED, || async {
+            node.send(&command).await.ok()
+        })
+        .await
+        .map(drop)
     }
 
     /// How often the operator's container was started again.
@@ -218,8 +232,15 @@ impl Bed {
     /// When the Pods cannot be listed.
     pub async fn operator_restarts(&self) -> anyhow::Result<i32> {
         let restarts = |pod: &Pod| {
-            let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-            statuses.into_iter().flatten().map(|status| status.restart_count).sum::<i32>()
+            let statuses = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.container_statuses.as_ref());
+            statuses
+                .into_iter()
+                .flatten()
+                .map(|status| status.restart_count)
+                .sum::<i32>()
         };
         Ok(self.operator_pods().await?.iter().map(restarts).sum())
     }
