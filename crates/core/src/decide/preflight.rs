@@ -1,5 +1,6 @@
 //! Preflight: every rule of the route, the plan, and the gates in front of the first change. Pure.
 
+use super::throttle::{self, PutBack};
 use super::{Decision, StepName, round::Round};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::Effect;
@@ -28,8 +29,8 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         }
     };
     freeze_route(&mut round, request, platform);
-    if already_there(request, platform) {
-        return finish_at_once(round, request);
+    if already_there(request, platform) || round.step() == Some(StepName::PutBack) {
+        return nothing_to_do(round, request, platform);
     }
     if round.status.path.is_empty() {
         let text = "the KubermaticConfiguration has no status.kubermaticVersion any more";
@@ -85,6 +86,30 @@ pub(super) fn all_proven(platform: &PlatformFacts) -> bool {
 
 fn already_there(request: &Request, platform: &PlatformFacts) -> bool {
     platform.version == Some(request.target) && all_proven(platform)
+}
+
+/// Everything runs the target: Done, but not before the limit is back that a KKPUpgrade left which is gone, with the
+/// roll-out which that causes. The step says that this goes on: a platform that rolls out needs no installer.
+fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    if request.mode == Mode::Upgrade && !request.paused {
+        match throttle::inherited(&round, platform) {
+            PutBack::Effect(effect) => {
+                round.enter_step(StepName::PutBack, None);
+                let text = "putting back the limit that an earlier KKPUpgrade left";
+                return round.act(effect, Reason::PuttingBack, text);
+            }
+            PutBack::Waiting(text) => return round.working(Reason::PuttingBack, &text),
+            PutBack::Done => {}
+        }
+    }
+    if round.step() == Some(StepName::PutBack) {
+        let text = throttle::rolling_out(platform)
+            .or_else(|| (!already_there(request, platform)).then(|| "waiting for the roll-out of the limit".to_owned()));
+        if let Some(text) = text {
+            return super::deploying::watch(round, Reason::PuttingBack, &text);
+        }
+    }
+    finish_at_once(round, request)
 }
 
 fn finish_at_once(mut round: Round<'_>, request: &Request) -> Decision {
@@ -223,11 +248,11 @@ pub(super) fn blocked(findings: &[Finding]) -> Option<String> {
 
 /// Stalls on blockers; those that rest on unreadable facts alone are retried for a while first.
 pub(super) fn stop_at_blockers(mut round: Round<'_>, findings: &[Finding], text: &str) -> Decision {
-    let only_unknown = findings
+    let may_pass = findings
         .iter()
         .filter(|finding| finding.blocks())
-        .all(|finding| finding.unknown);
-    if only_unknown {
+        .all(|finding| finding.transient);
+    if may_pass {
         let since = *round
             .status
             .unknown_since

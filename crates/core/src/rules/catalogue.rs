@@ -59,6 +59,9 @@ pub struct Rule {
     pub severity: Severity,
     /// Whether its findings can be accepted.
     pub acceptable: bool,
+    /// Whether its findings often pass by themselves (something does not answer): they are retried for a while before the
+    /// upgrade says Stalled.
+    pub transient: bool,
     /// One line about what a finding means.
     pub title: String,
     /// Kind of items that it looks at.
@@ -245,6 +248,7 @@ fn build(record: RuleRecord, scope: &str) -> Result<Rule, String> {
         stage: record.stage,
         severity: record.severity,
         acceptable: record.acceptable,
+        transient: record.transient,
         title: record.title,
         each,
         remedy: record.remedy,

@@ -147,6 +147,7 @@ fn finding(rule: &Rule, hop: Hop, target: &str, message: &str, unknown: bool) ->
         rule: rule.id.clone(),
         severity: rule.severity,
         acceptable: rule.acceptable,
+        transient: rule.transient || unknown,
         hop,
         kind: rule.each,
         target: cut(&escape(target), MESSAGE_BYTES),

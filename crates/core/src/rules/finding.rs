@@ -62,6 +62,9 @@ pub struct Finding {
     pub docs: Option<String>,
     /// True when the rule could not be decided.
     pub unknown: bool,
+    /// Whether it often passes by itself: undecided, or something that did not answer.
+    #[serde(skip)]
+    pub transient: bool,
     /// The consent that covers it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Acceptance>,

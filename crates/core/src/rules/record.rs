@@ -60,6 +60,8 @@ pub(super) struct RuleRecord {
     pub(super) stage: Stage,
     pub(super) severity: Severity,
     pub(super) acceptable: bool,
+    #[serde(default)]
+    pub(super) transient: bool,
     pub(super) title: String,
     pub(super) each: String,
     pub(super) when: String,

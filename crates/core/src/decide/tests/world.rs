@@ -125,6 +125,7 @@ pub(super) fn finding(unknown: bool) -> Finding {
         remedy: "upgrade it".to_owned(),
         docs: None,
         unknown,
+        transient: unknown,
         accepted: None,
     }
 }
