@@ -103,8 +103,9 @@ fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFac
         }
     }
     if round.step() == Some(StepName::PutBack) {
-        let text = throttle::rolling_out(platform)
-            .or_else(|| (!already_there(request, platform)).then(|| "waiting for the roll-out of the limit".to_owned()));
+        let text = throttle::rolling_out(platform).or_else(|| {
+            (!already_there(request, platform)).then(|| "waiting for the roll-out of the limit".to_owned())
+        });
         if let Some(text) = text {
             return super::deploying::watch(round, Reason::PuttingBack, &text);
         }

@@ -15,6 +15,13 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         round.enter_step(StepName::PutBack, None);
         return round.act(effect, Reason::HeldAfterFailure, &text);
     }
+    let held = !round.status.changes.is_empty();
+    // What is held is said in every status of the end, not only in the last one.
+    let reason = if held && round.phase() != Phase::Done {
+        Reason::HeldAfterFailure
+    } else {
+        reason
+    };
     let facts = round.facts;
     let uid = Some(facts.object.uid.as_str());
     if let Known::Is(lease) = &facts.lease
@@ -24,7 +31,6 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         round.enter_step(StepName::PutBack, None);
         return round.act(Effect::ReleaseLease { resource_version }, reason, &text);
     }
-    let held = !round.status.changes.is_empty();
     if facts.object.finalizer && (!held || facts.object.deleting) {
         round.enter_step(StepName::PutBack, None);
         if held
@@ -41,7 +47,6 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     round.status.step = None;
     match round.phase() {
         Phase::Done => round.good(reason, &text),
-        _ if held => round.ended(Reason::HeldAfterFailure, &text),
         _ => round.ended(reason, &text),
     }
 }

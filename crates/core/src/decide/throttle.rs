@@ -41,11 +41,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
     let mark = match &configuration.throttle_mark {
         Known::Is(mark) => mark.clone(),
         unknown => {
-            let text = format!(
-                "annotation upgrade.k8c.io/throttle of {} cannot be read: {}",
-                object(configuration),
-                unknown.why_not()
-            );
+            let text = unreadable_note(configuration, unknown.why_not());
             return round.stalled(Reason::ThrottleContested, &text);
         }
     };
@@ -268,11 +264,7 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
         Known::Is(None) => lost_note(round, configuration, &throttle),
         // What stood there before is forgotten only with a note that was read and is gone.
         unknown => {
-            return PutBack::Waiting(format!(
-                "annotation upgrade.k8c.io/throttle of {} cannot be read: {}",
-                object(configuration),
-                unknown.why_not()
-            ));
+            return PutBack::Waiting(unreadable_note(configuration, unknown.why_not()));
         }
     };
     if let Some(mark) = mark {
@@ -294,13 +286,48 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
         round.stage(ConditionType::Throttled, Truth::False, Reason::ThrottleRestored, &text);
         round.event(false, Reason::ThrottleRestored, text);
     }
-    let limit = configuration
+    match rolling_out(platform) {
+        Some(text) if wait => PutBack::Waiting(text),
+        _ => PutBack::Done,
+    }
+}
+
+/// The limit that a KKPUpgrade left which is gone, where nothing is left to upgrade: its original has to go back all the
+/// same. A mark of one that still exists is its own business.
+pub(super) fn inherited(round: &Round<'_>, platform: &PlatformFacts) -> PutBack {
+    let configuration = &platform.configuration;
+    let mark = match &configuration.throttle_mark {
+        Known::Is(mark) => mark.as_ref(),
+        unknown => return PutBack::Waiting(unreadable_note(configuration, unknown.why_not())),
+    };
+    let Some(mark) = mark.filter(|mark| mark.owner != round.facts.object.uid) else {
+        return PutBack::Done;
+    };
+    match &round.facts.others {
+        Known::Is(others) if others.iter().any(|other| other.uid == mark.owner) => PutBack::Done,
+        Known::Is(_) => PutBack::Effect(Effect::RestoreThrottle {
+            original: mark.original,
+            write_value: configuration.maximum_parallel_reconciles == Some(mark.applied),
+            resource_version: configuration.resource_version.clone(),
+        }),
+        unknown => PutBack::Waiting(format!("cannot read the other KKPUpgrades: {}", unknown.why_not())),
+    }
+}
+
+/// Why the limit's roll-out after a put-back is not over; `None` = it is.
+pub(super) fn rolling_out(platform: &PlatformFacts) -> Option<String> {
+    let limit = platform
+        .configuration
         .maximum_parallel_reconciles
         .filter(|limit| *limit != 0)
         .unwrap_or(KKP_DEFAULT);
     let missing = not_in_force(platform, limit);
-    if wait && !missing.is_empty() {
-        return PutBack::Waiting(format!("waiting for the limit {limit} on {}", missing.join(", ")));
-    }
-    PutBack::Done
+    (!missing.is_empty()).then(|| format!("waiting for the limit {limit} on {}", missing.join(", ")))
+}
+
+fn unreadable_note(configuration: &ConfigurationFacts, why: &str) -> String {
+    format!(
+        "annotation upgrade.k8c.io/throttle of {} cannot be read: {why}",
+        object(configuration)
+    )
 }

@@ -160,3 +160,56 @@ fn fifty_seeds_without_the_limit_fit_into_status() {
     );
     assert_eq!(world.did("CreateJob backup"), 2, "one backup for each cluster");
 }
+
+/// A platform at the target with the mark of another KKPUpgrade.
+fn upgraded_with(mark: ThrottleMark) -> World {
+    let mut world = World::new();
+    (world.version, world.crd, world.since_install) = (Some(TO), TO, Some(9));
+    (world.field, world.mark) = (Some(mark.applied), Known::Is(Some(mark)));
+    world
+}
+
+#[test]
+fn what_a_vanished_upgrade_left_goes_back_though_nothing_is_to_be_upgraded() {
+    let mut world = upgraded_with(mark("vanished"));
+    world.until(|world| world.did("RestoreThrottle") == 1);
+    assert_eq!((world.field, &world.mark), (Some(20), &Known::Is(None)));
+    // Its roll-out is no reason to install anything.
+    world.evidence_gone = true;
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Preflight, "ProgressDeadlineExceeded")
+    );
+    world.evidence_gone = false;
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Done, "AlreadyAtTarget")
+    );
+    assert_eq!((world.did("CreateJob"), world.did("RestoreThrottle")), (0, 1));
+}
+
+#[test]
+fn a_mark_whose_upgrade_still_exists_and_a_plan_leave_it_alone() {
+    let mut world = upgraded_with(mark("alive"));
+    world.others = Known::Is(vec![crate::facts::OtherUpgrade {
+        uid: "alive".to_owned(),
+        name: "other".to_owned(),
+        created: world.now,
+        waits_for_queue: false,
+        terminal: true,
+    }]);
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.did("RestoreThrottle"), world.field),
+        (Phase::Done, 0, Some(5))
+    );
+    let mut world = upgraded_with(mark("vanished"));
+    world.spec(|spec| spec.mode = crate::request::Mode::Plan);
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.did("RestoreThrottle"), world.field),
+        (Phase::Done, 0, Some(5))
+    );
+}
