@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Secret;
 use kkp_lab::control_plane::{Action, Component};
 use kkp_lab::platform::{MASTER, Topology};
 use kkp_upgrade_core::status::Status;
 use kkp_upgrade_tests::bed::{Bed, BedOptions, NAMESPACE};
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::observer::Observer;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -196,9 +199,26 @@ fn is_clean(told: &[(String, String)]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The values of the live release do hold the canary: otherwise nobody could tell it.
+async fn canary_is_in_the_values(bed: &Bed) -> anyhow::Result<()> {
+    let secrets = Api::<Secret>::namespaced(bed.client.clone(), NAMESPACE);
+    let releases = ListParams::default().labels("owner=helm,name=kubermatic-operator");
+    for secret in secrets.list(&releases).await? {
+        let data = secret.data.as_ref().and_then(|data| data.get("release"));
+        let payload = kkp_upgrade_kkp::helm::decode(&secret.name_any(), data.map(|data| data.0.as_slice()))?;
+        ensure!(
+            payload.user_values.to_string().contains(VALUES_CANARY),
+            "the canary is not in the values"
+        );
+        return Ok(());
+    }
+    anyhow::bail!("there is no release kubermatic-operator in {NAMESPACE}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_status_event_log_or_plan_holds_a_secret() -> anyhow::Result<()> {
     let (bed, observer) = bed().await?;
+    canary_is_in_the_values(&bed).await?;
     let plane = bed.running.platform.plane("eu").context("no control plane eu")?;
     let good = plane.kubeconfig.clone();
 
