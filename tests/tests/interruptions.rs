@@ -2,7 +2,7 @@
 //! can go back goes back, and the next KKPUpgrade ends the work.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kkp_lab::platform::Topology;
@@ -64,7 +64,6 @@ async fn is_gone(bed: &Bed, name: &str) -> bool {
 /// Interrupts a run and looks at the answer: soon, and from then on no new Job.
 async fn interrupted(bed: &Bed, observer: &Observer, name: &str, way: Way) -> anyhow::Result<()> {
     let before = bed.status(name).await?;
-    let asked = Instant::now();
     bed.interrupt(name, way).await?;
     let answered = |status: &Status| {
         let token = way != Way::Annotation || status.last_handled_abort.as_deref() == Some("now");
@@ -85,7 +84,6 @@ async fn interrupted(bed: &Bed, observer: &Observer, name: &str, way: Way) -> an
             bed.wait("the answer to the revert", ANSWER, seen).await?;
         }
     }
-    println!("{name}: answered after {} ms", asked.elapsed().as_millis());
     let job = |status: &Status| status.step.as_ref().and_then(|step| step.job.clone());
     for status in observer.seen.of(name).iter().filter(|status| answered(status)) {
         let new = job(status).filter(|found| job(&before).as_ref() != Some(found));
