@@ -287,13 +287,6 @@ fn queue(mut round: Round<'_>) -> Decision {
             return round.working(Reason::Retrying, &text);
         }
     };
-    if !facts.object.finalizer {
-        return round.act(
-            Effect::AddFinalizer,
-            Reason::RunningPreflight,
-            "taking hold of the KKPUpgrade",
-        );
-    }
     if lease.holder.as_deref() == Some(facts.object.uid.as_str()) {
         return enter_backup(round);
     }
@@ -301,6 +294,14 @@ fn queue(mut round: Round<'_>) -> Decision {
         return round.working(
             Reason::AnotherUpgradeRunning,
             &format!("KKPUpgrade `{}` is first", other.name),
+        );
+    }
+    // From before the first effect on: what only waits can be deleted at once.
+    if !facts.object.finalizer {
+        return round.act(
+            Effect::AddFinalizer,
+            Reason::RunningPreflight,
+            "taking hold of the KKPUpgrade",
         );
     }
     round.enter_step(StepName::Queue, None);
