@@ -1,7 +1,7 @@
 //! Preflight: every rule of the route, the plan, and the gates in front of the first change. Pure.
 
 use super::throttle::{self, PutBack};
-use super::{Decision, StepName, round::Round};
+use super::{Decision, StepName, round::Round, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::Effect;
 use crate::facts::{Facts, Known, OtherUpgrade, PlatformFacts};
@@ -43,6 +43,16 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         );
         return round.stalled(Reason::DowngradeNotSupported, &text);
     }
+    if on_its_way(&round, request, platform) {
+        let waiting = verifying::unconverged(platform).unwrap_or_default();
+        let text = format!(
+            "the master already runs {}; {}",
+            request.target,
+            waiting.first().map_or("seeds are rolling out", String::as_str)
+        );
+        round.status.insights = waiting;
+        return super::deploying::watch(round, Reason::ConvergingUserClusters, &text);
+    }
     baseline(&mut round, platform);
     if let Some(effect) = record_findings(&mut round, request, platform, findings) {
         let blocked = blocked(findings).filter(|_| {
@@ -55,6 +65,14 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         };
     }
     gates(round, request, findings)
+}
+
+/// A run that came when the master had been upgraded already: its installer has nothing to do, so seeds and user clusters
+/// are waited for, and nothing is started.
+fn on_its_way(round: &Round<'_>, request: &Request, platform: &PlatformFacts) -> bool {
+    round.status.from_version.as_deref() == Some(request.target.to_string().as_str())
+        && platform.version == Some(request.target)
+        && platform.evidence.is_proven()
 }
 
 /// The route is frozen at the first Preflight of the run: later version fields turn early and must not change it.

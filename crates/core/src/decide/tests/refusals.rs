@@ -134,6 +134,32 @@ fn a_platform_that_is_already_there_is_done_without_a_change() {
 }
 
 #[test]
+fn a_master_that_is_already_there_is_not_installed_again_while_clusters_converge() {
+    let mut world = World::new();
+    world.version = Some(TO);
+    for _ in 0..10 {
+        world.since_install = Some(1); // only the master
+        let _ = world.round();
+    }
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Preflight, "ConvergingUserClusters")
+    );
+    assert!(
+        world.message().contains("the master already runs"),
+        "{}",
+        world.message()
+    );
+    world.since_install = Some(9);
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Done, "AlreadyAtTarget")
+    );
+    assert!(world.effects.is_empty());
+}
+
+#[test]
 fn a_version_that_the_platform_only_claims_is_not_done() {
     let mut world = World::new();
     world.version = Some(TO);
