@@ -6,6 +6,7 @@ mod job;
 mod platform;
 mod queue;
 mod releases;
+mod rule_facts;
 mod rules;
 mod survey;
 mod user_clusters;
