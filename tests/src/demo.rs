@@ -81,7 +81,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         program: std::env::current_exe()?,
         versions: vec![TO.to_owned()],
         overrides: arguments.image.clone(),
-        snapshot: true,
+        snapshot: false,
     };
     let bed = Bed::start(&topology, &options).await?;
     tell.say(&format!(
@@ -103,7 +103,16 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         })
         .await?;
     let at_rest = bed
-        .until("to-2-31", Duration::from_secs(30), |status| status.step.is_none())
+        .wait("lease and finalizer given back", Duration::from_secs(30), || async {
+            let upgrade = bed.upgrades().get("to-2-31").await.ok()?;
+            let status = upgrade.status.filter(|status| status.step.is_none())?;
+            upgrade
+                .metadata
+                .finalizers
+                .unwrap_or_default()
+                .is_empty()
+                .then_some(status)
+        })
         .await?;
     report(&bed, &tell, &at_rest, &reconciling.highest()).await?;
     let violations = observer.seen.violations();
