@@ -4,11 +4,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kkp_upgrade_core::facts::InstallerFacts;
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::version::KkpVersion;
+use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::image::ImageReference;
 use kkp_upgrade_kkp::types::KubermaticConfiguration;
 use kkp_upgrade_kkp::types::configuration::Proxy;
 
-use super::releases::Release;
 use crate::call::CallError;
 use crate::context::Context;
 use crate::execute::values::{EffectiveValues, effective_values};

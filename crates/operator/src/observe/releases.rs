@@ -1,22 +1,12 @@
 //! Helm releases of the master stack, from the labels of their Secrets. Reading only; no payload is read here.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{ListParams, PartialObjectMeta};
-use kube::{Api, Client, ResourceExt};
+use kkp_upgrade_kkp::helm::{Release, newest_releases};
+use kube::api::ListParams;
+use kube::{Api, Client};
 
 use crate::call::{CallError, call};
 use crate::permissions::MASTER_STACK_NAMESPACES;
-
-/// Newest revision of a release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Release {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) revision: i64,
-    pub(super) status: String,
-}
 
 /// Newest revision of each release in the chart namespaces that exist, and the namespaces that could not be read.
 pub(super) async fn read(client: &Client) -> (Vec<Release>, Vec<(String, String)>) {
@@ -45,26 +35,13 @@ async fn in_namespace(client: &Client, namespace: &str) -> Result<Vec<Release>, 
         secrets.list_metadata(&selector),
     )
     .await?;
-    let mut newest: BTreeMap<String, Release> = BTreeMap::new();
-    for secret in &list.items {
-        let Some(release) = release(secret, namespace) else {
-            continue;
-        };
-        let known = newest.entry(release.name.clone()).or_insert_with(|| release.clone());
-        if release.revision > known.revision {
-            *known = release;
-        }
+    let index = newest_releases(list.items.iter().map(|secret| &secret.metadata));
+    match index.unreadable.first() {
+        // The Secret may be the newest revision: an older one that is `deployed` proves nothing then.
+        Some(bad) => Err(CallError::unusable(
+            format!("Helm release Secret {namespace}/{}", bad.secret),
+            format!("label `{}` is missing or malformed", bad.label),
+        )),
+        None => Ok(index.releases),
     }
-    Ok(newest.into_values().collect())
-}
-
-/// Labels of a release Secret (Helm 3 and 4): `name`, `status`, `version` = revision.
-fn release(secret: &PartialObjectMeta<Secret>, namespace: &str) -> Option<Release> {
-    let label = |key: &str| secret.labels().get(key).cloned();
-    Some(Release {
-        namespace: namespace.to_owned(),
-        name: label("name")?,
-        revision: label("version")?.parse().ok()?,
-        status: label("status").unwrap_or_else(|| "unknown".to_owned()),
-    })
 }

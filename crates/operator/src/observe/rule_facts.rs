@@ -6,6 +6,7 @@ use kkp_upgrade_core::facts::{Known, ThrottleMark};
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::rules::{self, Field, Finding, Hop, WebhookFacts};
 use kkp_upgrade_core::status::Status;
+use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::types::{Cluster, KubermaticConfiguration, Seed};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -13,7 +14,6 @@ use serde::de::DeserializeOwned;
 
 use super::configuration::Found;
 use super::installer::{self, Installer};
-use super::releases::Release;
 use super::rules::{Reading, SeedReading};
 use super::survey::Survey;
 use crate::call::call;
@@ -124,9 +124,14 @@ async fn platform_facts(context: &Context, parts: &Parts<'_>, installer: Option<
 
 async fn chart_version(context: &Context, release: &Release) -> Field<Option<String>> {
     Field::from_result(
-        crate::prepare::chart_version(&context.client, &release.namespace, &release.name, release.revision)
-            .await
-            .map(Some),
+        crate::prepare::chart_version(
+            &context.client,
+            &release.namespace,
+            &release.name,
+            i64::try_from(release.revision).unwrap_or(i64::MAX),
+        )
+        .await
+        .map(Some),
     )
 }
 

@@ -9,10 +9,10 @@ use kkp_upgrade_core::rules::{
     ReleaseFacts, SeedFacts, SpecFacts, Stage, accept,
 };
 use kkp_upgrade_core::status::Status;
+use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::types::{Field as Read, KubermaticConfiguration, Seed, seed::SKIP_RECONCILING};
 use kube::ResourceExt;
 
-use super::releases::Release;
 use super::survey::Survey;
 use super::user_clusters::UserClusters;
 use crate::context::{Context, UPGRADE_LABEL};
@@ -105,8 +105,8 @@ pub(super) fn evaluate(
     }
     for release in reading.releases {
         let facts = ReleaseFacts {
-            status: release.status.clone().into(),
-            revision: release.revision.into(),
+            status: release.status.to_string().into(),
+            revision: i64::try_from(release.revision).unwrap_or(i64::MAX).into(),
         };
         evaluation.facts(&format!("master/{}/{}", release.namespace, release.name), &facts);
     }
