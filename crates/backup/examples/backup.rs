@@ -15,7 +15,11 @@ struct Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = run(Program::parse().arguments).await;
+    let outcome = run(
+        Program::parse().arguments,
+        &kkp_upgrade_connection::Connector::default(),
+    )
+    .await;
     let (line, code) = match outcome {
         Ok(result) => (format!("verified: {result:?}"), ExitCode::SUCCESS),
         Err(error) => (format!("error: {error}"), ExitCode::FAILURE),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
+use kkp_upgrade_connection::{Connector, Peer};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::Serialize;
@@ -83,8 +84,8 @@ pub struct BackupResult {
 ///
 /// # Errors
 /// When there is no verified backup at the end, or the result cannot be written.
-pub async fn run(arguments: BackupArguments) -> Result<BackupResult, BackupError> {
-    let outcome = execute(&arguments).await;
+pub async fn run(arguments: BackupArguments, connector: &Connector) -> Result<BackupResult, BackupError> {
+    let outcome = execute(&arguments, connector).await;
     let text = match &outcome {
         Ok(result) => serde_json::to_string(result),
         Err(error) => serde_json::to_string(&serde_json::json!({"error": shortened(&error.to_string())})),
@@ -110,8 +111,9 @@ fn shortened(message: &str) -> String {
     text
 }
 
-async fn execute(arguments: &BackupArguments) -> Result<BackupResult, BackupError> {
-    let source = Source::new(client(arguments.kubeconfig.as_deref()).await?, ReadLimits::default());
+async fn execute(arguments: &BackupArguments, connector: &Connector) -> Result<BackupResult, BackupError> {
+    let client = client(arguments.kubeconfig.as_deref(), connector).await?;
+    let source = Source::new(client, ReadLimits::default());
     let cluster = identify(&source).await?;
     let run = Run {
         source,
@@ -126,13 +128,13 @@ async fn execute(arguments: &BackupArguments) -> Result<BackupResult, BackupErro
     }
 }
 
-async fn client(kubeconfig: Option<&Path>) -> Result<Client, BackupError> {
+async fn client(kubeconfig: Option<&Path>, connector: &Connector) -> Result<Client, BackupError> {
     let origin = kubeconfig.map_or_else(|| "in-cluster".to_owned(), |file| file.display().to_string());
     let refuse = |message: String| BackupError::Kubeconfig {
         origin: origin.clone(),
         message,
     };
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         Some(file) => {
             let kubeconfig = Kubeconfig::read_from(file).map_err(|error| refuse(error.to_string()))?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -141,9 +143,9 @@ async fn client(kubeconfig: Option<&Path>) -> Result<Client, BackupError> {
         }
         None => Config::incluster().map_err(|error| refuse(error.to_string()))?,
     };
-    // Own deadlines; a silent second attempt would only make them longer.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|error| refuse(error.to_string()))
+    connector
+        .connect(&Peer::Backup, config)
+        .map_err(|error| refuse(error.to_string()))
 }
 
 /// A run with everything that it needs.

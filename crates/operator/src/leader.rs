@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
+use kkp_upgrade_connection::{Connector, Peer};
+use kube::Api;
 use kube::api::PostParams;
-use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub const LEADER_LEASE: &str = "kkp-upgrade-operator-leader";
 pub struct LeaderConfig {
     /// How to reach the cluster. Not a client: those belong to the runtime that made them.
     pub kube: kube::Config,
+    /// Makes the client.
+    pub connector: Connector,
     /// Namespace of the Lease.
     pub namespace: String,
     /// Who we are: the UID of the Pod.
@@ -195,10 +198,9 @@ impl ClusterLease {
         // As in client-go: two calls fit between two deadlines.
         let deadline = config.timings.renew_deadline / 2;
         let mut kube = config.kube;
-        kube.default_retry = false;
         kube.connect_timeout = Some(deadline);
         kube.write_timeout = Some(deadline);
-        let client = Client::try_from(kube)?;
+        let client = config.connector.connect(&Peer::LeaderElection, kube)?;
         let api = Api::namespaced(client, &config.namespace);
         Ok(Self { api, deadline })
     }

@@ -11,6 +11,7 @@ use clap::Parser;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_connection::{Connector, Peer};
 use kkp_upgrade_core::rules::Catalogue;
 use kube::runtime::controller::Error as ControllerError;
 use kube::runtime::events::{Recorder, Reporter};
@@ -40,7 +41,7 @@ const WORKERS: usize = 2;
 
 /// Runs what the command line says.
 #[must_use]
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
+pub fn run(arguments: Vec<OsString>, connector: Connector) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -55,7 +56,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
     // One TLS provider in the whole process; a second installation is refused and harmless.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match execute(arguments.command) {
+    match execute(arguments.command, connector) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "stopped");
@@ -64,16 +65,16 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> anyhow::Result<()> {
+fn execute(command: Command, connector: Connector) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()?;
     match command {
-        Command::Run(arguments) => runtime.block_on(Box::pin(operate(*arguments))),
-        Command::Prepare(arguments) => Ok(runtime.block_on(Box::pin(prepare::run(*arguments)))?),
+        Command::Run(arguments) => runtime.block_on(Box::pin(operate(*arguments, connector))),
+        Command::Prepare(arguments) => Ok(runtime.block_on(Box::pin(prepare::run(*arguments, &connector)))?),
         Command::Backup(arguments) => {
-            runtime.block_on(Box::pin(kkp_upgrade_backup::run(*arguments)))?;
+            runtime.block_on(Box::pin(kkp_upgrade_backup::run(*arguments, &connector)))?;
             Ok(())
         }
         Command::Crd => {
@@ -84,13 +85,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
-    let mut config = Config::infer().await.context("no access to the API server")?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // A repeated POST after a lost answer would be a second effect: every repetition is decided anew.
-    config.default_retry = false;
-    let client = Client::try_from(config.clone())?;
-    let context = Arc::new(build_context(client, &arguments).await?);
+async fn operate(arguments: RunArguments, connector: Connector) -> anyhow::Result<()> {
+    let config = Config::infer().await.context("no access to the API server")?;
+    let context = Arc::new(build_context(&config, &connector, &arguments).await?);
     let stop = CancellationToken::new();
     let mut serving = tokio::spawn(http::serve(
         arguments.http_address,
@@ -100,6 +97,7 @@ async fn operate(arguments: RunArguments) -> anyhow::Result<()> {
     ));
     let leadership = leader::start(LeaderConfig {
         kube: config,
+        connector,
         namespace: arguments.namespace.clone(),
         identity: arguments.pod_uid.clone(),
         timings: LeaderTimings::default(),
@@ -161,7 +159,8 @@ async fn beat(health: Health) {
     }
 }
 
-async fn build_context(client: Client, arguments: &RunArguments) -> anyhow::Result<Context> {
+async fn build_context(config: &Config, connector: &Connector, arguments: &RunArguments) -> anyhow::Result<Context> {
+    let client = connector.connect(&Peer::Master, config.clone())?;
     let catalogue = Catalogue::embedded()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("the compiled-in catalogue")?;
@@ -183,7 +182,7 @@ async fn build_context(client: Client, arguments: &RunArguments) -> anyhow::Resu
         default_backup_claim: arguments.default_backup_claim.clone(),
         catalogue,
         timing: arguments.timing(),
-        seeds: SeedConnections::default(),
+        seeds: SeedConnections::new(connector.clone()),
         metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         health: Health::new(&["configuration"], PATIENCE),
         trigger: Trigger::default(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kkp_upgrade_api::{KKPUpgradeObject, ParseError};
+use kkp_upgrade_connection::{Connector, Peer};
 use kkp_upgrade_core::phase::Phase;
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;
@@ -126,11 +127,11 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// [`PrepareError`]; then the installer must not start.
-pub async fn run(args: PrepareArguments) -> Result<(), PrepareError> {
-    let mut config = Config::incluster().map_err(|error| PrepareError::Access(error.to_string()))?;
-    // Own deadlines; a silent second attempt would only make them longer.
-    config.default_retry = false;
-    let client = Client::try_from(config).map_err(|error| PrepareError::Access(error.to_string()))?;
+pub async fn run(args: PrepareArguments, connector: &Connector) -> Result<(), PrepareError> {
+    let config = Config::incluster().map_err(|error| PrepareError::Access(error.to_string()))?;
+    let client = connector
+        .connect(&Peer::Preparation, config)
+        .map_err(|error| PrepareError::Access(error.to_string()))?;
     let_through(&client, &args).await
 }
 

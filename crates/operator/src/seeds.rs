@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kkp_upgrade_connection::{Connector, Peer};
 use kkp_upgrade_kkp::types::Seed;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
@@ -27,10 +28,20 @@ pub struct SeedConnection {
 /// Connections by name of the Seed.
 #[derive(Default)]
 pub struct SeedConnections {
+    connector: Connector,
     known: Mutex<BTreeMap<String, SeedConnection>>,
 }
 
 impl SeedConnections {
+    /// No connection yet; clients will be made by `connector`.
+    #[must_use]
+    pub fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            known: Mutex::default(),
+        }
+    }
+
     /// A connection to the seed that just answered.
     ///
     /// # Errors
@@ -62,7 +73,8 @@ impl SeedConnections {
                 ..known.clone()
             });
         }
-        let client = client(&stored, &key, &what).await?;
+        let peer = Peer::Seed { name: name.clone() };
+        let client = client(&self.connector, &peer, &stored, (&key, &what)).await?;
         let cluster_uid = cluster_uid(&client, &name).await?;
         let connection = SeedConnection {
             client,
@@ -91,7 +103,12 @@ fn kubeconfig_secret(seed: &Seed) -> ((String, Option<String>), String) {
     )
 }
 
-async fn client(secret: &Secret, key: &str, what: &str) -> Result<Client, CallError> {
+async fn client(
+    connector: &Connector,
+    peer: &Peer,
+    secret: &Secret,
+    (key, what): (&str, &str),
+) -> Result<Client, CallError> {
     let unusable = |problem: String| CallError::unusable(what, problem);
     let bytes = secret
         .data
@@ -103,12 +120,12 @@ async fn client(secret: &Secret, key: &str, what: &str) -> Result<Client, CallEr
     let kubeconfig = Kubeconfig::from_yaml(text).map_err(|_| unusable(format!("key `{key}` is not a kubeconfig")))?;
     refuse_programs(&kubeconfig).map_err(unusable)?;
     let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| CallError::unusable(what, format!("cannot be used: {}", safe(&error))))?;
-    config.connect_timeout = Some(std::time::Duration::from_secs(5));
-    config.default_retry = false;
-    Client::try_from(config).map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))
+    connector
+        .connect(peer, config)
+        .map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))
 }
 
 /// A kubeconfig that starts programs or reads files would run them in the operator's Pod.

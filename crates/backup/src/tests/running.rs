@@ -1,5 +1,6 @@
 //! Whole runs: fresh starts, repeated runs, left-overs, the result.
 
+use kkp_upgrade_connection::Connector;
 use std::fs;
 
 use super::fake_api::{CLUSTERS, FakeApi};
@@ -145,7 +146,7 @@ async fn the_result_is_one_small_line_of_json() {
     let volume = tempfile::tempdir().unwrap();
     let mut arguments = FakeApi::platform().run(volume.path()).arguments;
     arguments.kubeconfig = Some(volume.path().join(format!("{}\"absent", "x/".repeat(3000))));
-    let error = crate::run(arguments.clone()).await.unwrap_err();
+    let error = crate::run(arguments.clone(), &Connector::default()).await.unwrap_err();
     assert!(matches!(error, BackupError::Kubeconfig { .. }));
     let text = fs::read_to_string(&arguments.result_file).unwrap();
     assert!(text.len() <= 4096 && text.lines().count() == 1, "{} bytes", text.len());

@@ -1,5 +1,6 @@
 //! The election against a lease in memory, with the rules of an API server about versions.
 
+use kkp_upgrade_connection::Connector;
 use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
@@ -173,6 +174,7 @@ async fn of_two_claims_on_the_same_version_one_is_refused() {
 #[tokio::test]
 async fn durations_that_contradict_each_other_end_the_election() {
     let leadership = start(LeaderConfig {
+        connector: Connector::default(),
         kube: kube::Config::new("http://127.0.0.1:1".parse().unwrap()),
         namespace: "kubermatic".to_owned(),
         identity: "me".to_owned(),
@@ -188,6 +190,7 @@ async fn durations_that_contradict_each_other_end_the_election() {
 #[tokio::test]
 async fn without_a_server_a_candidate_stands_by_and_can_be_stopped() {
     let leadership = start(LeaderConfig {
+        connector: Connector::default(),
         kube: kube::Config::new("http://127.0.0.1:1".parse().unwrap()),
         namespace: "kubermatic".to_owned(),
         identity: "me".to_owned(),
