@@ -125,7 +125,8 @@ mod tests {
         ] {
             assert_eq!(config(text, "k").await.map(drop).unwrap_err(), expected);
         }
-        let long = kubeconfig("certificate-authority: f", "").replace("name: c,", &format!("name: {},", "ä".repeat(999)));
+        let long =
+            kubeconfig("certificate-authority: f", "").replace("name: c,", &format!("name: {},", "ä".repeat(999)));
         assert!(read(long.as_bytes(), "k").unwrap_err().len() < 256);
     }
 }

@@ -5,6 +5,7 @@ pub mod call;
 pub mod context;
 pub mod execute;
 pub mod http;
+pub mod kubeconfig;
 pub mod leader;
 pub mod metrics;
 pub mod observe;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kkp_upgrade_connection::{Connector, Peer};
 use kkp_upgrade_kkp::types::Seed;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::Mutex;
 
 use crate::call::{CallError, call};
+use crate::kubeconfig;
 
 /// A connection to one seed.
 #[derive(Clone)]
@@ -115,48 +115,10 @@ async fn client(
         .as_ref()
         .and_then(|data| data.get(key))
         .ok_or_else(|| unusable(format!("has no key `{key}`")))?;
-    let text = std::str::from_utf8(&bytes.0).map_err(|_| unusable(format!("key `{key}` is not text")))?;
-    // The parser's own message would quote the kubeconfig, which holds credentials.
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|_| unusable(format!("key `{key}` is not a kubeconfig")))?;
-    refuse_programs(&kubeconfig).map_err(unusable)?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| CallError::unusable(what, format!("cannot be used: {}", safe(&error))))?;
+    let config = kubeconfig::config(&bytes.0, key).await.map_err(unusable)?;
     connector
         .connect(peer, config)
         .map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))
-}
-
-/// A kubeconfig that starts programs or reads files would run them in the operator's Pod.
-fn refuse_programs(kubeconfig: &Kubeconfig) -> Result<(), String> {
-    for user in &kubeconfig.auth_infos {
-        let Some(info) = &user.auth_info else { continue };
-        if info.exec.is_some() || info.auth_provider.is_some() {
-            return Err(format!(
-                "user `{}` starts a program to log in, which is refused: use a token or a certificate",
-                user.name
-            ));
-        }
-        if info.token_file.is_some() || info.client_certificate.is_some() || info.client_key.is_some() {
-            return Err(format!(
-                "user `{}` names files, which are not here: put the data into the kubeconfig",
-                user.name
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The kind of error, without the text that may quote the file.
-fn safe(error: &kube::config::KubeconfigError) -> &'static str {
-    match error {
-        kube::config::KubeconfigError::CurrentContextNotSet => "it has no current context",
-        kube::config::KubeconfigError::LoadContext(_) => "its current context does not exist",
-        kube::config::KubeconfigError::LoadClusterOfContext(_) => "its cluster does not exist",
-        kube::config::KubeconfigError::MissingClusterUrl => "its cluster has no server",
-        _ => "its content is not usable",
-    }
 }
 
 /// UID of a cluster's `kube-system` namespace: the closest thing to an identity that a cluster has.
