@@ -13,6 +13,7 @@ mod image_view;
 mod lab;
 pub mod platform;
 pub mod pod_runner;
+pub mod relay;
 pub mod sandbox;
 
 pub use self::lab::{ClusterHandle, ClusterSpec, Lab, LabError, LabSummary, Topology};
