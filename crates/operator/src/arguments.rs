@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use kkp_upgrade_backup::BackupArguments;
 use kkp_upgrade_core::timing::Timing;
 
+use crate::leader::LeaderTimings;
 use crate::prepare::PrepareArguments;
 use crate::telemetry::LogFormat;
 
@@ -74,9 +75,28 @@ pub struct RunArguments {
     /// First pause between two attempts of a backup; doubled each time.
     #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
     pub retry_pause: Duration,
+    /// How long the lease of a leader must stay unchanged before another operator takes over. At most two minutes.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "15000", value_parser = milliseconds)]
+    pub leader_lease: Duration,
+    /// How long a leader goes on without renewing its lease; shorter than --leader-lease.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
+    pub leader_renew_deadline: Duration,
+    /// Pause between two looks at the lease; shorter than --leader-renew-deadline.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "2000", value_parser = milliseconds)]
+    pub leader_retry: Duration,
 }
 
 impl RunArguments {
+    /// The durations of the leader election.
+    #[must_use]
+    pub fn leader_timings(&self) -> LeaderTimings {
+        LeaderTimings {
+            lease: self.leader_lease,
+            renew_deadline: self.leader_renew_deadline,
+            retry: self.leader_retry,
+        }
+    }
+
     /// The durations of the machine.
     #[must_use]
     pub fn timing(&self) -> Timing {
@@ -95,5 +115,44 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(number) if number > 0 => Ok(Duration::from_millis(number)),
         _ => Err(format!("`{text}` is not a number of milliseconds above 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(flags: &[&str]) -> RunArguments {
+        let always = ["operator", "run", "--namespace=n", "--pod-name=p", "--pod-uid=u"];
+        let arguments = Arguments::try_parse_from(always.iter().chain(flags)).unwrap();
+        let Command::Run(arguments) = arguments.command else {
+            panic!("not `run`")
+        };
+        *arguments
+    }
+
+    #[test]
+    fn the_durations_of_the_election_are_flags_with_those_of_client_go_as_defaults() {
+        assert_eq!(run(&[]).leader_timings(), LeaderTimings::default());
+        let flags = [
+            "--leader-lease=1500",
+            "--leader-renew-deadline=900",
+            "--leader-retry=200",
+        ];
+        let timings = run(&flags).leader_timings();
+        assert_eq!(timings.lease, Duration::from_millis(1500));
+        assert_eq!(timings.check(), Ok(()));
+    }
+
+    #[test]
+    fn durations_that_contradict_each_other_name_their_flags() {
+        for (flags, named) in [
+            (&["--leader-lease=9000"][..], "--leader-lease"),
+            (&["--leader-renew-deadline=2000"], "--leader-retry"),
+            (&["--leader-lease=120001"], "120 s"),
+        ] {
+            let refused = run(flags).leader_timings().check().unwrap_err().to_string();
+            assert!(refused.contains(named), "{flags:?}: {refused}");
+        }
     }
 }

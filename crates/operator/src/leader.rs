@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::FIELD_MANAGER;
 use elector::{Action, Elector};
 
-pub use elector::LeaderTimings;
+pub use elector::{LONGEST_LEASE, LeaderTimings, TimingsError};
 
 /// Name of the Lease.
 pub const LEADER_LEASE: &str = "kkp-upgrade-operator-leader";
@@ -155,8 +155,8 @@ pub fn start(config: LeaderConfig) -> Leadership {
 /// Until the election ends for us; why.
 fn take_part(config: LeaderConfig, standing: &watch::Sender<Standing>, release: &CancellationToken) -> String {
     let timings = config.timings;
-    if timings.retry >= timings.renew_deadline || timings.renew_deadline >= timings.lease {
-        return format!("{timings:?}: has to be retry < renew deadline < lease");
+    if let Err(problem) = timings.check() {
+        return problem.to_string();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -250,6 +250,7 @@ async fn elect(
     release: &CancellationToken,
 ) -> String {
     let mut last_problem = String::new();
+    let mut last_holder = None;
     while !standing.is_closed() {
         if release.is_cancelled() {
             return give_back(store, &elector).await;
@@ -267,6 +268,7 @@ async fn elect(
             Ok(None) => last_problem.clear(),
             Err(problem) => report(&problem, &mut last_problem),
         }
+        tell_who_leads(&elector, &mut last_holder);
         let mut pause = Instant::now() + retry;
         if let Some(until) = elector.deadline() {
             standing.send_replace(Standing::Leading { until });
@@ -306,6 +308,15 @@ fn report(problem: &LeaseError, last: &mut String) {
         tracing::warn!(problem = text, "leader election");
         *last = text;
     }
+}
+
+/// A person who asks why this operator does nothing finds the answer in its log: once per holder.
+fn tell_who_leads(elector: &Elector, last: &mut Option<String>) {
+    let holder = elector.deadline().is_none().then(|| elector.standing_by()).flatten();
+    if let Some(text) = holder.as_ref().filter(|_| *last != holder) {
+        tracing::info!("standing by: {text}");
+    }
+    *last = holder;
 }
 
 async fn give_back(store: &impl LeaseStore, elector: &Elector) -> String {

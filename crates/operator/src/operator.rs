@@ -23,7 +23,7 @@ use crate::arguments::{Arguments, Command, RunArguments};
 use crate::call::call;
 use crate::context::{Context, FIELD_MANAGER};
 use crate::http::{self, Health};
-use crate::leader::{self, LeaderConfig, LeaderTimings};
+use crate::leader::{self, LeaderConfig};
 use crate::metrics::Metrics;
 use crate::reconcile::{error_policy, reconcile};
 use crate::seeds::SeedConnections;
@@ -71,7 +71,12 @@ fn execute(command: Command, connector: Connector) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     match command {
-        Command::Run(arguments) => runtime.block_on(Box::pin(operate(*arguments, connector))),
+        Command::Run(arguments) => {
+            let result = runtime.block_on(Box::pin(operate(*arguments, connector)));
+            // Who may not act any more does not wait for what it has begun either.
+            runtime.shutdown_background();
+            result
+        }
         Command::Prepare(arguments) => Ok(runtime.block_on(Box::pin(prepare::run(*arguments, &connector)))?),
         Command::Backup(arguments) => {
             runtime.block_on(Box::pin(kkp_upgrade_backup::run(*arguments, &connector)))?;
@@ -86,6 +91,8 @@ fn execute(command: Command, connector: Connector) -> anyhow::Result<()> {
 }
 
 async fn operate(arguments: RunArguments, connector: Connector) -> anyhow::Result<()> {
+    let timings = arguments.leader_timings();
+    timings.check().context("leader election")?;
     let config = Config::infer().await.context("no access to the API server")?;
     let context = Arc::new(build_context(&config, &connector, &arguments).await?);
     let stop = CancellationToken::new();
@@ -100,7 +107,7 @@ async fn operate(arguments: RunArguments, connector: Connector) -> anyhow::Resul
         connector,
         namespace: arguments.namespace.clone(),
         identity: arguments.pod_uid.clone(),
-        timings: LeaderTimings::default(),
+        timings,
     });
     context.health.set_ready("configuration");
     tracing::info!(namespace = arguments.namespace, "waiting to become the leader");

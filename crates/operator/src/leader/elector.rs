@@ -9,7 +9,11 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
-/// Durations of an election. To hold: `retry` < `renew_deadline` < `lease`.
+/// The longest promise that a candidate believes. No operator may make a longer one; without this bound, a forged lease
+/// could keep every operator from leading for years.
+pub const LONGEST_LEASE: Duration = Duration::from_mins(2);
+
+/// Durations of an election. To hold: `retry` < `renew_deadline` < `lease` ≤ [`LONGEST_LEASE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaderTimings {
     /// How long a record must stay unchanged before another candidate takes over.
@@ -27,6 +31,39 @@ impl Default for LeaderTimings {
             renew_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(2),
         }
+    }
+}
+
+/// Durations of an election that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimingsError {
+    /// The leader would look at its lease too late to renew it.
+    #[error("--leader-retry ({0:?}) has to be shorter than --leader-renew-deadline ({1:?})")]
+    Retry(Duration, Duration),
+    /// The leader would go on after another one may have taken over.
+    #[error("--leader-renew-deadline ({0:?}) has to be shorter than --leader-lease ({1:?})")]
+    RenewDeadline(Duration, Duration),
+    /// Others would not believe it.
+    #[error("--leader-lease ({0:?}) has to be {limit} s at most", limit = LONGEST_LEASE.as_secs())]
+    Lease(Duration),
+}
+
+impl LeaderTimings {
+    /// Whether an election can be held with them.
+    ///
+    /// # Errors
+    /// When two of them contradict each other, with the flags to change.
+    pub fn check(&self) -> Result<(), TimingsError> {
+        if self.retry >= self.renew_deadline {
+            return Err(TimingsError::Retry(self.retry, self.renew_deadline));
+        }
+        if self.renew_deadline >= self.lease {
+            return Err(TimingsError::RenewDeadline(self.renew_deadline, self.lease));
+        }
+        if self.lease > LONGEST_LEASE {
+            return Err(TimingsError::Lease(self.lease));
+        }
+        Ok(())
     }
 }
 
@@ -92,12 +129,26 @@ impl Elector {
 
     /// The holder may have been promised more time than we would take.
     fn patience(&self, record: &LeaseSpec) -> Duration {
-        let promised = record
-            .lease_duration_seconds
-            .and_then(|seconds| u64::try_from(seconds).ok());
-        self.timings
-            .lease
-            .max(Duration::from_secs(promised.unwrap_or_default()))
+        self.timings.lease.max(promised(record).min(LONGEST_LEASE))
+    }
+
+    /// What a person should know about the lease as it was seen last, while another candidate has it or left it.
+    pub(super) fn standing_by(&self) -> Option<String> {
+        let (record, _) = self.seen.as_ref()?;
+        let holder = record.holder_identity.as_deref().filter(|holder| !holder.is_empty())?;
+        if holder == self.identity {
+            return None;
+        }
+        let (name, patience) = (&self.name, self.patience(record).as_secs_f64());
+        let mut text =
+            format!("lease {name} is held by {holder:?}, who counts as gone after {patience} s without a change of it");
+        if promised(record) > LONGEST_LEASE {
+            let promised = promised(record).as_secs();
+            let forged =
+                format!("; its leaseDurationSeconds ({promised}) is of no operator: delete the Lease to go on at once");
+            text.push_str(&forged);
+        }
+        Some(text)
     }
 
     fn claim(&self, from: Option<&Lease>, wall: Timestamp) -> Lease {
@@ -154,170 +205,12 @@ impl Elector {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WALL: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn lease(holder: &str, renewed: i64, seconds: i32) -> Lease {
-        Lease {
-            metadata: ObjectMeta {
-                name: Some("lease".to_owned()),
-                resource_version: Some(format!("{holder}-{renewed}")),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: Some(seconds),
-                lease_transitions: Some(4),
-                renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
-
-    fn verdict(action: &Action) -> &'static str {
-        match action {
-            Action::Create(_) => "create",
-            Action::Replace(_) => "replace",
-            Action::Wait => "wait",
-            Action::Lost(_) => "lost",
-        }
-    }
-
-    /// Looks of a candidate "me": second of our clock, (holder, renewTime, seconds) or none, verdict.
-    type Look = (u64, Option<(&'static str, i64, i32)>, &'static str);
-
-    #[test]
-    fn a_candidate_goes_by_its_own_clock() {
-        let past = -62_000_000_000;
-        let future = 200_000_000_000;
-        let table: &[(&str, &[Look])] = &[
-            ("none", &[(0, None, "create")]),
-            ("released", &[(0, Some(("", 5, 1)), "replace")]),
-            ("mine", &[(0, Some(("me", 5, 15)), "replace")]),
-            (
-                "unchanged",
-                &[
-                    (0, Some(("a", 5, 15)), "wait"),
-                    (14, Some(("a", 5, 15)), "wait"),
-                    (15, Some(("a", 5, 15)), "replace"),
-                ],
-            ),
-            (
-                "a renewTime of long ago proves nothing",
-                &[(0, Some(("a", past, 15)), "wait"), (14, Some(("a", past, 15)), "wait")],
-            ),
-            (
-                "nor does one of the future",
-                &[
-                    (0, Some(("a", future, 15)), "wait"),
-                    (15, Some(("a", future, 15)), "replace"),
-                ],
-            ),
-            (
-                "a clock that goes backwards renews all the same",
-                &[
-                    (0, Some(("a", 50, 15)), "wait"),
-                    (14, Some(("a", 40, 15)), "wait"),
-                    (28, Some(("a", 40, 15)), "wait"),
-                    (29, Some(("a", 40, 15)), "replace"),
-                ],
-            ),
-            (
-                "another holder starts anew, even with the same time",
-                &[
-                    (0, Some(("a", 5, 15)), "wait"),
-                    (14, Some(("b", 5, 15)), "wait"),
-                    (28, Some(("b", 5, 15)), "wait"),
-                    (29, Some(("b", 5, 15)), "replace"),
-                ],
-            ),
-            (
-                "a longer promise is kept",
-                &[
-                    (0, Some(("a", 5, 60)), "wait"),
-                    (59, Some(("a", 5, 60)), "wait"),
-                    (60, Some(("a", 5, 60)), "replace"),
-                ],
-            ),
-            (
-                "a shorter or forged one does not help",
-                &[
-                    (0, Some(("a", 5, -9)), "wait"),
-                    (14, Some(("a", 5, -9)), "wait"),
-                    (15, Some(("a", 5, -9)), "replace"),
-                ],
-            ),
-            (
-                "a refused write (409) is not a claim: the winner is waited for",
-                &[
-                    (0, Some(("", 5, 1)), "replace"),
-                    (2, Some(("a", 6, 15)), "wait"),
-                    (17, Some(("a", 6, 15)), "replace"),
-                ],
-            ),
-        ];
-        for (case, looks) in table {
-            let mut elector = Elector::new("lease", "me", LeaderTimings::default());
-            let start = Instant::now();
-            for (second, found, expected) in *looks {
-                let found = found.map(|(holder, renewed, seconds)| lease(holder, renewed, seconds));
-                let action = elector.observe(found.as_ref(), start + Duration::from_secs(*second), WALL);
-                assert_eq!(verdict(&action), *expected, "{case}, second {second}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_takeover_is_a_write_under_the_version_that_was_read() {
-        let mut elector = Elector::new("lease", "me", LeaderTimings::default());
-        let action = elector.observe(Some(&lease("", 5, 1)), Instant::now(), WALL);
-        let Action::Replace(taken) = action else {
-            panic!("{action:?}")
-        };
-        assert_eq!(taken.metadata.resource_version.as_deref(), Some("-5"));
-        let spec = taken.spec.unwrap();
-        assert_eq!(spec.holder_identity.as_deref(), Some("me"));
-        assert_eq!(
-            (spec.lease_transitions, spec.lease_duration_seconds),
-            (Some(5), Some(15))
-        );
-        assert_eq!(spec.acquire_time, Some(MicroTime(WALL)));
-    }
-
-    #[test]
-    fn a_renewal_keeps_transitions_and_the_deadline_counts_from_the_request() {
-        let mut elector = Elector::new("lease", "me", LeaderTimings::default());
-        let now = Instant::now();
-        let Action::Replace(renewed) = elector.observe(Some(&lease("me", 5, 15)), now, WALL) else {
-            panic!("not renewed")
-        };
-        assert_eq!(renewed.spec.as_ref().unwrap().lease_transitions, Some(4));
-        assert_eq!(elector.deadline(), None);
-        elector.accepted(*renewed, now);
-        assert_eq!(elector.deadline(), Some(now + Duration::from_secs(10)));
-    }
-
-    #[test]
-    fn a_leader_that_sees_another_holder_or_none_has_lost() {
-        for holder in ["a", ""] {
-            let mut elector = Elector::new("lease", "me", LeaderTimings::default());
-            let now = Instant::now();
-            elector.accepted(lease("me", 5, 15), now);
-            let action = elector.observe(Some(&lease(holder, 6, 15)), now, WALL);
-            assert_eq!(verdict(&action), "lost");
-        }
-    }
-
-    #[test]
-    fn a_release_empties_the_holder_under_the_version_that_was_written() {
-        let mut elector = Elector::new("lease", "me", LeaderTimings::default());
-        assert_eq!(elector.release(WALL), None);
-        elector.accepted(lease("me", 5, 15), Instant::now());
-        let released = elector.release(WALL).unwrap();
-        assert_eq!(released.metadata.resource_version.as_deref(), Some("me-5"));
-        assert_eq!(released.spec.unwrap().holder_identity.as_deref(), Some(""));
-    }
+fn promised(record: &LeaseSpec) -> Duration {
+    let seconds = record
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    Duration::from_secs(seconds.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

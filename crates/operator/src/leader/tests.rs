@@ -184,7 +184,7 @@ async fn durations_that_contradict_each_other_end_the_election() {
         },
     });
     let ended = soon(leadership.acquired()).await.unwrap_err();
-    assert!(ended.to_string().contains("renew deadline"), "{ended}");
+    assert!(ended.to_string().contains("--leader-renew-deadline"), "{ended}");
 }
 
 #[tokio::test]
