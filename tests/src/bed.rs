@@ -12,6 +12,7 @@ use kkp_upgrade_core::status::Status;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
+use crate::fault::FaultFolder;
 use crate::images;
 
 /// Namespace of KKP and of the operator.
@@ -25,6 +26,8 @@ pub struct Bed {
     pub running: Running,
     /// Administrator's client of the master.
     pub client: Client,
+    /// What happens to the calls of the operator's programs, and the record of them.
+    pub faults: FaultFolder,
 }
 
 /// How a bed is made.
@@ -49,17 +52,19 @@ impl Bed {
             forget_old_snapshots(&snapshots());
         }
         let program = options.program.clone();
+        let faults = FaultFolder::create()?;
+        let operator = images::operator(program.clone(), faults.path());
         let make = |request: &kkp_lab::platform::ImageRequest| images::stand_in(&program, request);
         let start = StartOptions {
             images: PlatformImages {
                 versions: options.versions.clone(),
                 make: &make,
                 overrides: options.overrides.clone(),
-                more: vec![(images::OPERATOR_IMAGE.to_owned(), images::operator(program.clone()))],
+                more: vec![(images::OPERATOR_IMAGE.to_owned(), operator)],
             },
             program: program.clone(),
             cache: options.snapshot.then(snapshots),
-            audit: false,
+            audit: true,
         };
         let running = Box::pin(Platform::start(topology, &start))
             .await
@@ -70,7 +75,11 @@ impl Bed {
             .context("the platform has no master")?
             .client
             .clone();
-        Ok(Self { running, client })
+        Ok(Self {
+            running,
+            client,
+            faults,
+        })
     }
 
     /// Installs the operator with exactly the manifests of `deploy/` and waits until its Pod is ready.

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use kkp_lab::image_folder::{ImageConfig, ImageSource, LabConfig};
+use kkp_lab::image_folder::{ImageConfig, ImageSource, LabConfig, LabMount};
 use kkp_lab::platform::ImageRequest;
 use kkp_stand_in::PROGRAMS;
 use kkp_stand_in::release::{Edition, Release};
+
+use crate::fault;
 
 /// Image of the operator, as `deploy/` names it.
 pub const OPERATOR_IMAGE: &str = "quay.io/kkp-upgrade/operator:v0.1.0";
@@ -31,15 +33,21 @@ pub fn stand_in(program: &Path, request: &ImageRequest) -> Result<ImageSource, S
     })
 }
 
-/// The operator's image.
+/// The operator's image; its containers see `faults`, see [`crate::fault`].
 #[must_use]
-pub fn operator(program: PathBuf) -> ImageSource {
+pub fn operator(program: PathBuf, faults: &Path) -> ImageSource {
+    let mut lab = host_libraries();
+    lab.mounts.push(LabMount {
+        source: faults.to_owned(),
+        target: fault::MOUNT.into(),
+        read_only: false,
+    });
     ImageSource {
         program,
         names: vec!["kkp-upgrade-operator".to_owned()],
         files: Vec::new(),
         config: config(),
-        lab: host_libraries(),
+        lab,
     }
 }
 

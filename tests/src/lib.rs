@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod demo;
+pub mod fault;
 pub mod faults;
 pub mod images;
 pub mod interruption;

@@ -6,8 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kkp_upgrade_connection::Connector;
-use kkp_upgrade_tests::demo;
+use kkp_upgrade_tests::{demo, fault};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -26,7 +25,8 @@ fn main() -> ExitCode {
         return kkp_stand_in::run(&name, rest);
     }
     if name == "kkp-upgrade-operator" {
-        return kkp_upgrade_operator::operator::run(std::env::args_os().collect(), Connector::default());
+        let connector = fault::connector(Path::new(fault::MOUNT));
+        return kkp_upgrade_operator::operator::run(std::env::args_os().collect(), connector);
     }
     let result = match rest.first().and_then(|first| first.to_str()) {
         Some("demo") => demo::run(rest.get(1..).unwrap_or_default()),
