@@ -182,6 +182,16 @@ pub enum BackupError {
         /// In what way.
         difference: &'static str,
     },
+    /// The kubeconfig leads somewhere else than the run saw.
+    #[error("the kubeconfig of {target} leads to the cluster {found} (kube-system UID), expected {expected}; put the right kubeconfig back")]
+    WrongCluster {
+        /// The target.
+        target: String,
+        /// UID of the cluster that answered.
+        found: String,
+        /// UID of the cluster that was meant.
+        expected: String,
+    },
     /// The folder holds the backup of another cluster.
     #[error("{} holds a backup of the cluster {found}, this one is {expected}; use another --name or --destination", path.display())]
     OtherCluster {

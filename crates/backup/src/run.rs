@@ -47,6 +47,9 @@ pub struct BackupArguments {
     /// Version of KKP, for the manifest.
     #[arg(long, default_value = "")]
     pub platform_version: String,
+    /// UID that the namespace `kube-system` of the target must have: another cluster is not read any further.
+    #[arg(long, value_name = "UID")]
+    pub cluster_uid: Option<String>,
     /// Where the result goes as one line of JSON.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     pub result_file: PathBuf,
@@ -115,6 +118,7 @@ async fn execute(arguments: &BackupArguments, connector: &Connector) -> Result<B
     let client = client(arguments.kubeconfig.as_deref(), connector).await?;
     let source = Source::new(client, ReadLimits::default());
     let cluster = identify(&source).await?;
+    expected(arguments, &cluster)?;
     let run = Run {
         source,
         arguments: arguments.clone(),
@@ -125,6 +129,18 @@ async fn execute(arguments: &BackupArguments, connector: &Connector) -> Result<B
         run.verify_newest().await
     } else {
         run.back_up().await
+    }
+}
+
+/// A kubeconfig may have been exchanged since the run decided whom to back up.
+fn expected(arguments: &BackupArguments, cluster: &ClusterIdentity) -> Result<(), BackupError> {
+    match &arguments.cluster_uid {
+        Some(expected) if *expected != cluster.uid => Err(BackupError::WrongCluster {
+            target: arguments.target.clone(),
+            found: cluster.uid.clone(),
+            expected: expected.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

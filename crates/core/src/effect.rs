@@ -109,6 +109,10 @@ pub enum JobWork {
         folder: String,
         /// Version that the platform runs, for the manifest.
         platform_version: String,
+        /// UID of the namespace `kube-system` of the cluster that is to be backed up, where the run knows it: another
+        /// cluster's backup would be taken for this one's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cluster_uid: Option<String>,
     },
     /// The installer.
     #[serde(rename_all = "camelCase")]

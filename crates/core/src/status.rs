@@ -72,6 +72,10 @@ pub struct Status {
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// The clusters behind the Seeds, as Preflight found them: what another cluster says during the run is not believed.
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seed_clusters: Vec<SeedCluster>,
     /// User clusters ("seed/cluster") that were unhealthy before the run; not waited for and not our regression.
     #[schemars(length(max = 100), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -329,6 +333,21 @@ pub struct Target {
     /// The verified backup of this target; absent where another target's backup covers the same cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupRecord>,
+}
+
+/// The cluster behind a Seed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SeedCluster {
+    /// Name of the Seed.
+    #[schemars(length(max = 253))]
+    pub seed: String,
+    /// UID of the Seed: one that was deleted and made again is another.
+    #[schemars(length(max = 64))]
+    pub seed_uid: String,
+    /// UID of the cluster's namespace `kube-system`: the usual identity of a cluster.
+    #[schemars(length(max = 64))]
+    pub cluster_uid: String,
 }
 
 /// A verified backup.

@@ -250,6 +250,7 @@ impl FakeApi {
                 destination: volume.to_owned(),
                 name: "run-1".to_owned(),
                 platform_version: "2.30.6".to_owned(),
+                cluster_uid: None,
                 result_file: volume.join("result"),
                 verify_only: false,
                 manifest_digest: None,

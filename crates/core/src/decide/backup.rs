@@ -181,6 +181,7 @@ fn intent(status: &Status, uid: String, claim: &BackupClaim, target: &str, attem
             path: claim.path.clone(),
             folder: format!("{}-to-{}-{short}-run{}-{attempt}", hop.from, hop.to, status.run()),
             platform_version: hop.from.clone(),
+            cluster_uid: super::identity::cluster_uid(status, target).map(str::to_owned),
         },
         hop: hop.to,
         uid,

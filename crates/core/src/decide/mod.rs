@@ -5,6 +5,7 @@
 mod backup;
 mod deploying;
 mod ending;
+mod identity;
 mod needs;
 mod preflight;
 mod round;
@@ -86,6 +87,13 @@ pub(crate) enum StepName {
 /// `request` is the parsed spec or what is wrong with it; `status` is the freshly read status that the answer will be
 /// written against.
 pub fn decide(request: Result<&Request, &SpecError>, status: &Status, facts: &Facts, timing: &Timing) -> Decision {
+    let facts = identity::checked(status, facts);
+    let mut decision = step(request, status, &facts, timing);
+    identity::note(status, &mut decision.status, &facts);
+    decision
+}
+
+fn step(request: Result<&Request, &SpecError>, status: &Status, facts: &Facts, timing: &Timing) -> Decision {
     let round = Round::new(request, status, facts, timing);
     if facts.object.deleting && !facts.object.finalizer {
         return round.nothing();

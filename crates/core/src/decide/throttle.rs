@@ -172,7 +172,12 @@ fn not_in_force(platform: &PlatformFacts, limit: i64) -> Vec<String> {
         .seeds
         .iter()
         .filter(|seed| seed.limit_in_force != Known::Is(Some(limit)));
-    missing.map(|seed| format!("seed {}", seed.name)).collect()
+    missing
+        .map(|seed| match &seed.limit_in_force {
+            Known::Is(_) => format!("seed {}", seed.name),
+            unknown => format!("seed {} ({})", seed.name, unknown.why_not()),
+        })
+        .collect()
 }
 
 /// Whether somebody else changed what this run wrote; the text says what stands where.

@@ -90,6 +90,7 @@ pub(super) fn work(
         path,
         folder,
         platform_version,
+        cluster_uid,
     } = &intent.work
     else {
         return Err(CallError::unusable(what(), "the intent is not a backup's"));
@@ -107,6 +108,7 @@ pub(super) fn work(
         format!("--name={folder}"),
         format!("--platform-version={platform_version}"),
     ];
+    arguments.extend(cluster_uid.iter().map(|uid| format!("--cluster-uid={uid}")));
     let mut mounts = vec![VolumeMount {
         sub_path: Some(sub_path).filter(|path| !path.is_empty()),
         ..mount(CLAIM_VOLUME, CLAIM_FOLDER)

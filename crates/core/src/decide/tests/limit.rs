@@ -151,6 +151,7 @@ fn fifty_seeds_without_the_limit_fit_into_status() {
     for number in 0..50 {
         let mut seed = seed.clone();
         seed.name = format!("seed-{number}");
+        seed.cluster = Some(format!("cluster-{number}"));
         world.seeds.push(seed);
     }
     world.settle();

@@ -2,6 +2,7 @@
 
 mod aborting;
 mod happy;
+mod identities;
 mod installing;
 mod limit;
 mod properties;

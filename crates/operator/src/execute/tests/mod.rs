@@ -40,6 +40,7 @@ fn backup(target: &str) -> JobIntent {
         path: "platform/prod".to_owned(),
         folder: "2.30.6-to-2.31.0-11111111-run1-1".to_owned(),
         platform_version: "2.30.6".to_owned(),
+        cluster_uid: Some("0b5e8a2c-cluster".to_owned()),
     };
     intent(target, work)
 }
