@@ -8,3 +8,4 @@ pub mod faults;
 pub mod images;
 pub mod interruption;
 pub mod observer;
+pub mod verdict;
