@@ -40,6 +40,16 @@ pub enum Effect {
         /// UID precondition.
         uid: String,
     },
+    /// Remove the Pod of a Job whose main program waits and has not started. The precondition is lost as soon as the
+    /// node reports anything new about it: a running installer is never killed.
+    DeleteWaitingPod {
+        /// Name of the Pod.
+        name: String,
+        /// UID precondition.
+        uid: String,
+        /// resourceVersion of the Pod that was seen waiting.
+        resource_version: String,
+    },
     /// Take a Job's fence so that its main program can never start.
     TakeFence {
         /// Name of the Job.
@@ -61,8 +71,9 @@ pub enum Effect {
         /// resourceVersion of the KubermaticConfiguration that was observed.
         resource_version: String,
     },
-    /// Leave a note about what stays changed after the KKPUpgrade is gone.
-    WriteLeftovers {
+    /// Leave a note about what stays changed, then take the finalizer off. In this order in one effect: killed between
+    /// the two, it is carried out again as a whole.
+    Leave {
         /// Name of the ConfigMap.
         name: String,
         /// What stays, for people.

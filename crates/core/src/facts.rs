@@ -257,8 +257,8 @@ pub enum JobFacts {
         uid: String,
         /// Its fence.
         fence: Fence,
-        /// What its Pod waits for, if it cannot start.
-        waiting: Option<String>,
+        /// The Pod that cannot start, and why; `None` as soon as a main program has started.
+        waiting: Option<WaitingPod>,
     },
     /// It ended well.
     Succeeded {
@@ -274,6 +274,19 @@ pub enum JobFacts {
         /// Last error lines.
         message: String,
     },
+}
+
+/// A Pod whose main program has not started and cannot start now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingPod {
+    /// What it waits for.
+    pub why: String,
+    /// Name of the Pod.
+    pub name: String,
+    /// UID of the Pod.
+    pub uid: String,
+    /// resourceVersion that was seen.
+    pub resource_version: String,
 }
 
 /// Who took a Job's fence.

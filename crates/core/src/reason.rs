@@ -15,6 +15,8 @@ pub enum Reason {
     WrongNamespace,
     /// The platform runs a newer version than the target.
     DowngradeNotSupported,
+    /// Status holds a phase or step that this operator does not know, as a newer one may have written it.
+    UnknownStatus,
     /// The platform is being read and the rules are being evaluated.
     RunningPreflight,
     /// At least one blocker stands that nobody has accepted.
@@ -93,6 +95,9 @@ impl Reason {
     pub const fn next_step(self) -> &'static str {
         match self {
             Self::InvalidSpec => "correct the field that the message names",
+            Self::UnknownStatus => {
+                "run the version of the operator that wrote it, or annotate upgrade.k8c.io/abort to end the run"
+            }
             Self::WrongNamespace => "create the KKPUpgrade in the namespace of the KubermaticConfiguration",
             Self::DowngradeNotSupported => "choose a target version that is not older than the running one",
             Self::PreflightBlocked => {

@@ -366,7 +366,10 @@ pub struct BackupRecord {
     /// Size of the archive in bytes.
     #[schemars(range(min = 0))]
     pub bytes: i64,
-    /// When it was read back and found equal.
+    /// When its Job was asked for, by the operator's clock: the backup is not older than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When its result was read: it had been read back and found equal by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Time>,
 }
@@ -504,8 +507,8 @@ pub struct FailedIn {
 }
 
 impl Status {
-    /// The phase; `None` before the first look. A text that is no phase of ours reads as Pending: the run starts over
-    /// from observation, which is safe at any point.
+    /// The phase; `None` before the first look. A text that is no phase of ours reads as Pending here, and
+    /// [`decide`](crate::decide::decide) stops at it.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.phase.as_deref().map(|text| text.parse().unwrap_or(Phase::Pending))

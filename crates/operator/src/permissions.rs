@@ -248,6 +248,12 @@ const OPERATOR_NAMESPACE: &[Permission] = &[
         READ,
         "rule: no failing Pods of KKP; outcome of our Jobs; our own image",
     ),
+    permission(
+        CORE,
+        &["pods"],
+        &["delete"],
+        "aborting: the Pod of an installer that cannot start, against the version that was seen",
+    ),
     permission(CORE, &["pods/log"], &["get"], "the last error lines of a failed Job"),
     permission(
         &["batch"],

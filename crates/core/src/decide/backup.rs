@@ -1,5 +1,7 @@
 //! Backup: one verified backup for every cluster in scope, then the blockers again. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::preflight::{blocked, note_findings, stop_at_blockers};
@@ -23,7 +25,6 @@ struct BackupResult {
     manifest_digest: String,
     objects: i64,
     bytes: i64,
-    verified_time: Timestamp,
 }
 
 /// Whether every target that needs a backup of its own has a fresh one, as far as status tells.
@@ -35,7 +36,7 @@ pub(super) fn complete(request: &Request, status: &Status, now: Timestamp, timin
                 .targets
                 .iter()
                 .filter_map(|target| target.backup.as_ref())
-                .all(|backup| fresh(backup, now, timing)))
+                .all(|backup| fresh(backup, now, longest_age(status, timing))))
 }
 
 /// Longest digest that status takes, in bytes.
@@ -45,23 +46,25 @@ const NEEDS_BACKUP: &str = "Pending";
 /// State of a target that is covered by a verified backup.
 const BACKED_UP: &str = "BackedUp";
 
-fn fresh(backup: &BackupRecord, now: Timestamp, timing: &Timing) -> bool {
-    backup
-        .verified_time
-        .is_some_and(|time| time.elapsed(now) < timing.backup_max_age)
+/// Only the operator's own clock counts: that of the Job's node may be wrong in either direction.
+fn fresh(backup: &BackupRecord, now: Timestamp, longest_age: Duration) -> bool {
+    backup.start_time.is_some_and(|time| time.elapsed(now) < longest_age)
 }
 
-pub(super) fn decide(mut round: Round<'_>) -> Decision {
-    let Ok(request) = round.request else {
-        return round.working(Reason::Retrying, "the spec cannot be read");
-    };
-    let facts = round.facts;
-    let platform = match &facts.platform {
-        Known::Is(platform) => platform,
-        unknown => {
-            let text = format!("cannot read the platform: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
-        }
+/// How old a backup may be. Where one round over all targets takes longer than the usual limit, the first would be too
+/// old before the last is made, for ever: then twice the length of such a round is the limit.
+fn longest_age(status: &Status, timing: &Timing) -> Duration {
+    let durations = status.targets.iter().filter_map(|target| {
+        let backup = target.backup.as_ref()?;
+        Some(backup.start_time?.elapsed(backup.verified_time?.timestamp()))
+    });
+    timing.backup_max_age.max(durations.sum::<Duration>().saturating_mul(2))
+}
+
+pub(super) fn decide(round: Round<'_>) -> Decision {
+    let (mut round, request, platform) = match round.opening() {
+        Ok(opening) => opening,
+        Err(decision) => return *decision,
     };
     if !request.backup.required {
         round.stage(
@@ -76,15 +79,15 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         return follow_job(round, request, platform);
     }
     if let Some(unreachable) = scope(&mut round, platform) {
-        return round.working(Reason::Retrying, &unreachable);
+        return round.retrying(&unreachable);
     }
-    let now = round.now();
+    let (now, longest_age) = (round.now(), longest_age(&round.status, round.timing));
     let next = round.status.targets.iter().find(|target| {
         target.state == NEEDS_BACKUP
             || target
                 .backup
                 .as_ref()
-                .is_some_and(|backup| !fresh(backup, now, round.timing))
+                .is_some_and(|backup| !fresh(backup, now, longest_age))
     });
     match next.map(|target| target.name.clone()) {
         Some(target) => start_job(round, request, platform, &target),
@@ -213,10 +216,10 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
         }
         Known::Is(JobFacts::Running { waiting, .. }) => {
             let text = match waiting {
-                Some(why) => format!("backup of {target}: Job {job} cannot start: {why}"),
+                Some(pod) => format!("backup of {target}: Job {job} cannot start: {}", pod.why),
                 None => format!("backing up {target}"),
             };
-            super::deploying::watch(round, Reason::BackingUp, &text)
+            round.watch(Reason::BackingUp, &text)
         }
         Known::Is(JobFacts::Succeeded { uid, message }) => match serde_json::from_str::<BackupResult>(message) {
             Ok(result) if result.manifest_digest.len() <= DIGEST_BYTES => {
@@ -242,7 +245,7 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
         Known::Is(JobFacts::Failed { uid, message }) => attempt_failed(round, &target, job, uid, message),
         unknown => {
             let text = format!("cannot read Job {job}: {}", unknown.why_not());
-            round.working(Reason::Retrying, &text)
+            round.retrying(&text)
         }
     }
 }
@@ -271,7 +274,8 @@ fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
         digest: result.manifest_digest,
         objects: result.objects,
         bytes: result.bytes,
-        verified_time: Some(Time::new(result.verified_time)),
+        start_time: round.status.step.as_ref().and_then(|step| step.start_time),
+        verified_time: Some(round.time()),
     };
     round.status.update_target(target, |entry| {
         entry.backup = Some(record);
@@ -346,7 +350,7 @@ fn look_again(mut round: Round<'_>, request: &Request) -> Decision {
         Known::NotRead => return round.again(Reason::BackingUp, "evaluating the rules once more"),
         Known::Unknown(why) => {
             let text = format!("rules could not be evaluated: {why}");
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
     };
     note_findings(&mut round, findings);

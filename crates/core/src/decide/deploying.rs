@@ -12,17 +12,10 @@ use crate::reason::Reason;
 use crate::request::Request;
 use crate::status::PointOfNoReturn;
 
-pub(super) fn decide(mut round: Round<'_>) -> Decision {
-    let Ok(request) = round.request else {
-        return round.working(Reason::Retrying, "the spec cannot be read");
-    };
-    let facts = round.facts;
-    let platform = match &facts.platform {
-        Known::Is(platform) => platform,
-        unknown => {
-            let text = format!("cannot read the platform: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
-        }
+pub(super) fn decide(round: Round<'_>) -> Decision {
+    let (mut round, request, platform) = match round.opening() {
+        Ok(opening) => opening,
+        Err(decision) => return *decision,
     };
     throttle::settle(&mut round, platform);
     match round.step() {
@@ -38,22 +31,6 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
             throttle::decide(round, request, platform)
         }
     }
-}
-
-/// Waits for something that moves by itself; nothing moving for the progress deadline is Stalled, and still watched.
-pub(super) fn watch(round: Round<'_>, reason: Reason, text: &str) -> Decision {
-    let deadline = round
-        .request
-        .map_or(std::time::Duration::from_mins(30), |request| request.progress_deadline);
-    let silent = round
-        .status
-        .last_progress_time
-        .is_some_and(|time| time.elapsed(round.now()) > deadline);
-    if silent {
-        let text = format!("no progress for {} s: {text}", deadline.as_secs());
-        return round.stalled(Reason::ProgressDeadlineExceeded, &text);
-    }
-    round.working(reason, text)
 }
 
 fn master(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
@@ -98,12 +75,12 @@ fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformF
         Known::NotRead => return round.again(Reason::UpgradingMaster, "evaluating the rules once more"),
         Known::Unknown(why) => {
             let text = format!("rules could not be evaluated: {why}");
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
     }
     let Known::Is(installer) = &platform.installer else {
         let text = format!("the installer cannot be prepared: {}", platform.installer.why_not());
-        return round.working(Reason::Retrying, &text);
+        return round.retrying(&text);
     };
     let attempt = round
         .status
@@ -191,7 +168,7 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
             Known::Is(installer) => create_installer(round, request, installer, attempt),
             unknown => {
                 let text = format!("the installer cannot be prepared: {}", unknown.why_not());
-                round.working(Reason::Retrying, &text)
+                round.retrying(&text)
             }
         },
         Known::Is(JobFacts::Foreign) => {
@@ -200,10 +177,10 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
         }
         Known::Is(JobFacts::Running { waiting, .. }) => {
             let text = match waiting {
-                Some(why) => format!("installer Job {job} cannot start: {why}"),
+                Some(pod) => format!("installer Job {job} cannot start: {}", pod.why),
                 None => format!("installer Job {job} is running"),
             };
-            watch(round, Reason::UpgradingMaster, &text)
+            round.watch(Reason::UpgradingMaster, &text)
         }
         Known::Is(JobFacts::Succeeded { uid, .. }) => {
             let uid = uid.clone();
@@ -226,7 +203,7 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
         }
         unknown => {
             let text = format!("cannot read Job {job}: {}", unknown.why_not());
-            round.working(Reason::Retrying, &text)
+            round.retrying(&text)
         }
     }
 }
@@ -282,7 +259,7 @@ fn master_evidence(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
         missing => {
             let text = missing.missing();
             round.status.insights = vec![crate::status::message(&format!("master: {text}"))];
-            watch(round, Reason::VerifyingMaster, &format!("master: {text}"))
+            round.watch(Reason::VerifyingMaster, &format!("master: {text}"))
         }
     }
 }
@@ -307,7 +284,7 @@ fn seeds(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
         return round.again(Reason::ConvergingUserClusters, "user clusters are being reconciled");
     };
     round.status.insights = missing.into_iter().take(10).collect();
-    watch(round, Reason::UpgradingSeeds, &first)
+    round.watch(Reason::UpgradingSeeds, &first)
 }
 
 fn user_clusters(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
@@ -315,7 +292,7 @@ fn user_clusters(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
     if let Some(waiting) = verifying::unconverged(platform) {
         round.status.insights = waiting;
         let text = round.status.insights.first().cloned().unwrap_or_default();
-        return watch(round, Reason::ConvergingUserClusters, &text);
+        return round.watch(Reason::ConvergingUserClusters, &text);
     }
     let text = "every user cluster in scope was reconciled by the new version";
     round.stage(

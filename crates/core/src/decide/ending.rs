@@ -21,6 +21,10 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
     if round.step() != Some(StepName::PutBack) {
         round.enter_step(StepName::PutBack, None);
     }
+    if round.status.throttle.is_none() && is_ahead(&round) {
+        // Nothing was changed: an unreadable platform is no reason to wait.
+        return finish(round, &ending);
+    }
     let facts = round.facts;
     match &facts.platform {
         Known::Is(platform) => {
@@ -28,7 +32,7 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
             if may_restore(&round, platform) {
                 match throttle::put_back(&mut round, platform, false) {
                     PutBack::Effect(effect) => return round.act(effect, Reason::Aborting, &ending.message),
-                    PutBack::Waiting(text) if !left_alone(&round) => return round.working(Reason::Aborting, &text),
+                    PutBack::Waiting(text) if !left_alone(&round) => return round.watch(Reason::Aborting, &text),
                     PutBack::Waiting(_) | PutBack::Done => {}
                 }
             }
@@ -39,7 +43,7 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
                 return finish(round, &ending);
             }
             let text = format!("cannot read the platform to put things back: {}", unknown.why_not());
-            round.working(Reason::Aborting, &text)
+            round.watch(Reason::Aborting, &text)
         }
     }
 }
@@ -72,20 +76,21 @@ fn note_point(round: &mut Round<'_>, platform: &PlatformFacts) {
     }
 }
 
+/// Whether no installer may have started yet.
+fn is_ahead(round: &Round<'_>) -> bool {
+    let point = round.status.point_of_no_return.as_ref();
+    point.is_none_or(|point| point.state == "Ahead")
+}
+
 /// Before the installer changed anything the limit goes back at once; after it only when no user cluster is on its way
 /// any more, or a person asked for it: the new KKP version would roll every cluster at full speed.
 pub(super) fn may_restore(round: &Round<'_>, platform: &PlatformFacts) -> bool {
-    let passed = round
-        .status
-        .point_of_no_return
-        .as_ref()
-        .is_some_and(|point| point.state != "Ahead");
     let released = round
         .status
         .throttle
         .as_ref()
         .is_some_and(|throttle| throttle.state == throttle::RELEASED);
-    !passed || released || all_proven(platform)
+    is_ahead(round) || released || all_proven(platform)
 }
 
 /// No new effect, and a running installer is never killed: the Job has to be terminal, or its fence taken by us so that
@@ -123,24 +128,30 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
                 &ending.message,
             ),
             Fence::Absent => round.act(Effect::TakeFence { job: name }, Reason::Aborting, &ending.message),
-            // The Pod was let through and its main program cannot start (an image that cannot be pulled, for example):
-            // there is nothing to wait for and nothing that could be killed.
-            Fence::Pod if waiting.is_some() => round.act(
-                Effect::DeleteJob { name, uid: uid.clone() },
-                Reason::Aborting,
-                &ending.message,
-            ),
-            Fence::Pod => {
-                let text = format!(
-                    "{}; waiting for the running installer (Job {name}), which is never killed",
-                    ending.message
-                );
-                round.working(Reason::Aborting, &text)
-            }
+            Fence::Pod => match waiting {
+                // Let through, and its main program cannot start (an image that cannot be pulled, for example): there is
+                // nothing to wait for. The node may have started it since: then the precondition is lost.
+                Some(pod) => round.act(
+                    Effect::DeleteWaitingPod {
+                        name: pod.name.clone(),
+                        uid: pod.uid.clone(),
+                        resource_version: pod.resource_version.clone(),
+                    },
+                    Reason::Aborting,
+                    &ending.message,
+                ),
+                None => {
+                    let text = format!(
+                        "{}; waiting for the running installer (Job {name}), which is never killed",
+                        ending.message
+                    );
+                    round.watch(Reason::Aborting, &text)
+                }
+            },
         },
         unknown => {
             let text = format!("cannot read Job {name}: {}", unknown.why_not());
-            round.working(Reason::Aborting, &text)
+            round.watch(Reason::Aborting, &text)
         }
     }
 }

@@ -82,6 +82,18 @@ pub(crate) enum StepName {
     PutBack,
 }
 
+/// What status says about where the run is and this program does not know: to guess could start something twice.
+fn unknown_cursor(status: &Status) -> Option<String> {
+    let phase = status.phase.as_deref().filter(|phase| phase.parse::<Phase>().is_err());
+    let step = status.step.as_ref().map(|step| step.name.as_str());
+    let step = step.filter(|step| !step.is_empty() && step.parse::<StepName>().is_err());
+    match (phase, step) {
+        (Some(phase), _) => Some(format!("status.phase `{phase}` is none that this operator knows")),
+        (None, Some(step)) => Some(format!("status.step.name `{step}` is none that this operator knows")),
+        (None, None) => None,
+    }
+}
+
 /// Decides one round.
 ///
 /// `request` is the parsed spec or what is wrong with it; `status` is the freshly read status that the answer will be
@@ -105,6 +117,9 @@ fn step(request: Result<&Request, &SpecError>, status: &Status, facts: &Facts, t
     start::answer_commands(&mut round);
     if round.status.ending.is_some() {
         return ending::put_back(round);
+    }
+    if let Some(text) = unknown_cursor(status) {
+        return round.stalled(Reason::UnknownStatus, &text);
     }
     match round.phase() {
         Phase::Pending => start::pending(round),

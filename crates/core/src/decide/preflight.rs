@@ -21,11 +21,11 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         (Known::Is(platform), Known::Is(findings)) => (platform, findings),
         (Known::Is(_), unknown) => {
             let text = format!("rules could not be evaluated: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
         (unknown, _) => {
             let text = format!("cannot read the platform: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
     };
     freeze_route(&mut round, request, platform);
@@ -34,7 +34,7 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     }
     if round.status.path.is_empty() {
         let text = "the KubermaticConfiguration has no status.kubermaticVersion any more";
-        return round.working(Reason::Retrying, text);
+        return round.retrying(text);
     }
     if let Some(running) = platform.version.filter(|running| *running > request.target) {
         let text = format!(
@@ -51,7 +51,7 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
             waiting.first().map_or("seeds are rolling out", String::as_str)
         );
         round.status.insights = waiting;
-        return super::deploying::watch(round, Reason::ConvergingUserClusters, &text);
+        return round.watch(Reason::ConvergingUserClusters, &text);
     }
     baseline(&mut round, platform);
     if let Some(effect) = record_findings(&mut round, request, platform, findings) {
@@ -125,7 +125,7 @@ fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFac
             (!already_there(request, platform)).then(|| "waiting for the roll-out of the limit".to_owned())
         });
         if let Some(text) = text {
-            return super::deploying::watch(round, Reason::PuttingBack, &text);
+            return round.watch(Reason::PuttingBack, &text);
         }
     }
     finish_at_once(round, request)
@@ -236,7 +236,6 @@ fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decis
     if let Some(text) = blocked(findings) {
         return stop_at_blockers(round, findings, &text);
     }
-    round.status.unknown_since = None;
     round.stage(
         ConditionType::PreflightPassed,
         Truth::True,
@@ -302,7 +301,7 @@ fn queue(mut round: Round<'_>) -> Decision {
                 lease.why_not(),
                 others.why_not()
             );
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
     };
     if lease.holder.as_deref() == Some(facts.object.uid.as_str()) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Decision, Event, StepName, views};
 use crate::conditions::{ConditionType, Standing, Truth};
 use crate::effect::Effect;
-use crate::facts::Facts;
+use crate::facts::{Facts, Known, PlatformFacts};
 use crate::phase::{Outcome, Phase};
 use crate::reason::Reason;
 use crate::request::{Request, SpecError};
@@ -144,6 +144,60 @@ impl<'a> Round<'a> {
         self.stand(Standing::Working, reason, text, poll)
     }
 
+    /// Ends the round: it waits for something that moves by itself. Nothing moving for the progress deadline is Stalled,
+    /// and still watched.
+    pub(super) fn watch(self, reason: Reason, text: &str) -> Decision {
+        let deadline = self.progress_deadline();
+        let silent = self
+            .status
+            .last_progress_time
+            .is_some_and(|time| time.elapsed(self.now()) > deadline);
+        if silent {
+            let text = format!("no progress for {} s: {text}", deadline.as_secs());
+            return self.stalled(Reason::ProgressDeadlineExceeded, &text);
+        }
+        self.working(reason, text)
+    }
+
+    /// Ends the round: something could not be read or done, and most of that passes by itself. What lasts is Stalled:
+    /// before anything is changed after the grace, in a run after the progress deadline.
+    pub(super) fn retrying(mut self, text: &str) -> Decision {
+        let since = *self.status.unknown_since.get_or_insert(Time::new(self.facts.now));
+        let (patience, reason) = if self.status.is_locked() || self.status.ending.is_some() {
+            (self.progress_deadline(), Reason::ProgressDeadlineExceeded)
+        } else {
+            (self.timing.unknown_grace, Reason::PreflightBlocked)
+        };
+        if since.elapsed(self.now()) >= patience {
+            return self.stalled(reason, text);
+        }
+        self.working(Reason::Retrying, text)
+    }
+
+    fn progress_deadline(&self) -> Duration {
+        self.request
+            .map_or(Duration::from_mins(30), |request| request.progress_deadline)
+    }
+
+    /// The spec and the platform, which every phase of a run needs.
+    ///
+    /// # Errors
+    /// The decision that ends the round, where one of them cannot be read.
+    pub(super) fn opening(self) -> Result<(Self, &'a Request, &'a PlatformFacts), Box<Decision>> {
+        let request = match self.request {
+            Ok(request) => request,
+            Err(error) => return Err(Box::new(self.stalled(Reason::InvalidSpec, &error.to_string()))),
+        };
+        let facts = self.facts;
+        match &facts.platform {
+            Known::Is(platform) => Ok((self, request, platform)),
+            unknown => {
+                let text = format!("cannot read the platform: {}", unknown.why_not());
+                Err(Box::new(self.retrying(&text)))
+            }
+        }
+    }
+
     /// Ends the round like [`Round::working`] and looks again at once: the next decision needs other facts.
     pub(super) fn again(self, reason: Reason, text: &str) -> Decision {
         self.stand(Standing::Working, reason, text, Duration::ZERO)
@@ -226,6 +280,9 @@ impl<'a> Round<'a> {
     fn stand(mut self, standing: Standing, reason: Reason, text: &str, requeue: Duration) -> Decision {
         let now = self.now();
         let next = reason.next_step();
+        if standing != Standing::Stalled && reason != Reason::Retrying {
+            self.status.unknown_since = None;
+        }
         let text = match standing {
             Standing::Stalled | Standing::Ended if !next.is_empty() && !text.contains(next) => {
                 with_next_step(text, next)

@@ -29,7 +29,8 @@ pub(super) fn place_and_spec(mut round: Round<'_>) -> Result<Round<'_>, Box<Deci
         start_over_is_abort(&mut round);
         return Ok(round);
     }
-    if round.facts.object.deleting {
+    let object = &round.facts.object;
+    if object.deleting || new_token(object.abort.as_ref(), round.status.last_handled_abort.as_ref()).is_some() {
         // The way out needs neither a right spec nor a readable platform: a finalizer must never hang on them.
         return Ok(round);
     }
@@ -44,7 +45,7 @@ pub(super) fn place_and_spec(mut round: Round<'_>) -> Result<Round<'_>, Box<Deci
         Known::Is(_) => {}
         unknown => {
             let text = format!("cannot find the KubermaticConfiguration: {}", unknown.why_not());
-            return Err(Box::new(round.working(Reason::Retrying, &text)));
+            return Err(Box::new(round.retrying(&text)));
         }
     }
     match round.request {
@@ -97,7 +98,7 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
     round.advance(Outcome::NewRun);
     // Job names count from the run's number: a run that has started Jobs never shares it with another one.
     let run = if ended || round.status.run_id.is_none() || !round.status.targets.is_empty() {
-        round.status.run() + 1
+        round.status.run().saturating_add(1)
     } else {
         round.status.run()
     };
@@ -215,12 +216,12 @@ pub(super) fn pending(mut round: Round<'_>) -> Decision {
         Known::Is(platform) => platform,
         unknown => {
             let text = format!("cannot read the platform: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
+            return round.retrying(&text);
         }
     };
     let Some(running) = platform.version else {
         let text = "the KubermaticConfiguration has no status.kubermaticVersion yet: is the master-controller-manager running?";
-        return round.working(Reason::Retrying, text);
+        return round.retrying(text);
     };
     // What the platform says of itself turns early: it never moves a version that was verified before.
     round.status.current_version.get_or_insert_with(|| running.to_string());

@@ -33,13 +33,7 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     }
     if facts.object.finalizer && (!held || facts.object.deleting) {
         round.enter_step(StepName::PutBack, None);
-        if held
-            && round
-                .status
-                .throttle
-                .as_ref()
-                .is_some_and(|throttle| throttle.state != LEFT)
-        {
+        if held {
             return leave(round, &text);
         }
         return round.act(Effect::RemoveFinalizer, reason, &text);
@@ -50,9 +44,6 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         _ => round.ended(reason, &text),
     }
 }
-
-/// State of a limit that stays changed after its KKPUpgrade is gone.
-const LEFT: &str = "Left";
 
 /// The reason and message that the end was recorded with.
 fn verdict(round: &Round<'_>) -> (Reason, String) {
@@ -120,14 +111,7 @@ fn leave(mut round: Round<'_>, text: &str) -> Decision {
         lines.join("; ")
     );
     let name = format!("{}-leftovers", round.facts.object.name);
-    if let Some(throttle) = round.status.throttle.as_mut() {
-        LEFT.clone_into(&mut throttle.state);
-    }
     round.stage(ConditionType::Throttled, Truth::True, Reason::HeldAfterFailure, &body);
     round.event(true, Reason::HeldAfterFailure, body.clone());
-    round.act(
-        Effect::WriteLeftovers { name, text: body },
-        Reason::HeldAfterFailure,
-        text,
-    )
+    round.act(Effect::Leave { name, text: body }, Reason::HeldAfterFailure, text)
 }

@@ -156,7 +156,7 @@ fn wait_for_seeds(mut round: Round<'_>, platform: &PlatformFacts, mark: &Throttl
     if !missing.is_empty() {
         let text = format!("waiting for the limit {} on {}", mark.applied, missing.join(", "));
         round.status.insights = missing.iter().take(10).map(|text| message(text)).collect();
-        return super::deploying::watch(round, Reason::Throttling, &text);
+        return round.watch(Reason::Throttling, &text);
     }
     let text = format!("at most {} user clusters per seed", mark.applied);
     note(&mut round, &platform.configuration, mark, IN_FORCE);

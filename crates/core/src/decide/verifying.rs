@@ -73,14 +73,12 @@ pub(super) fn note_progress(round: &mut Round<'_>, platform: &PlatformFacts) {
 }
 
 pub(super) fn decide(mut round: Round<'_>) -> Decision {
-    let facts = round.facts;
-    let platform = match &facts.platform {
-        Known::Is(platform) => platform,
-        unknown => {
-            round.status.evidence_since = None;
-            let text = format!("cannot read the platform: {}", unknown.why_not());
-            return round.working(Reason::Retrying, &text);
-        }
+    if round.facts.platform.value().is_none() {
+        round.status.evidence_since = None;
+    }
+    let (mut round, request, platform) = match round.opening() {
+        Ok(opening) => opening,
+        Err(decision) => return *decision,
     };
     if round.step() == Some(StepName::PutBack) {
         return put_back(round, platform);
@@ -88,14 +86,11 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     if !all_proven(platform) {
         return evidence_gone(round, platform);
     }
-    let Ok(request) = round.request else {
-        return round.working(Reason::Retrying, "the spec cannot be read");
-    };
     let since = *round
         .status
         .evidence_since
-        .get_or_insert(crate::time::Time::new(facts.now));
-    let held = since.elapsed(facts.now);
+        .get_or_insert(crate::time::Time::new(round.facts.now));
+    let held = since.elapsed(round.now());
     if held < request.soak {
         let text = format!(
             "evidence has held for {} of {} s",
@@ -146,7 +141,7 @@ fn evidence_gone(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
 fn put_back(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
     match throttle::put_back(&mut round, platform, true) {
         PutBack::Effect(effect) => return round.act(effect, Reason::PuttingBack, "putting the limit back"),
-        PutBack::Waiting(text) => return super::deploying::watch(round, Reason::PuttingBack, &text),
+        PutBack::Waiting(text) => return round.watch(Reason::PuttingBack, &text),
         PutBack::Done => {}
     }
     if !all_proven(platform) {
@@ -162,7 +157,7 @@ fn put_back(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
             "waiting for the roll-out after the limit was put back: {}",
             missing.first().cloned().unwrap_or_default()
         );
-        return super::deploying::watch(round, Reason::PuttingBack, &text);
+        return round.watch(Reason::PuttingBack, &text);
     }
     let target = round.status.target_version.clone().unwrap_or_default();
     let text = format!("the platform runs {target}");

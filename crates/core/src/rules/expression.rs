@@ -9,6 +9,16 @@ use super::facts::{Facts, SpecFacts, schema};
 use super::functions::{FUNCTIONS, HOP_FIELDS, RELEASE_FIELDS, RELEASES};
 use super::schema::{FieldSpec, ItemKind};
 
+/// Longest source, in bytes.
+const SOURCE_BYTES: usize = 1024;
+/// Most operators, dots and brackets outside of texts. Parser and evaluation go deeper for each, and the stack of a worker
+/// thread is small.
+const PARTS: usize = 96;
+/// Most brackets in each other: for these the parser goes far deeper.
+const BRACKETS: usize = 6;
+/// Deepest loop in a loop: each one multiplies what one evaluation costs.
+const LOOPS: usize = 2;
+
 /// A compiled expression and the fields that it reads.
 #[derive(Debug)]
 pub(super) struct Expression {
@@ -22,11 +32,13 @@ pub(super) struct Expression {
 impl Expression {
     /// Compiles `source` for items of `kind`.
     pub(super) fn compile(source: &str, kind: ItemKind) -> Result<Self, String> {
+        check_size(source)?;
         let program = Program::compile(source).map_err(|error| format!("`{source}` is no CEL expression: {error}"))?;
         let mut reads = Reads {
             kind,
             it: BTreeSet::new(),
             spec: BTreeSet::new(),
+            loops: 0,
         };
         reads
             .walk(program.expression(), &mut Vec::new())
@@ -42,6 +54,33 @@ impl Expression {
     }
 }
 
+/// Refuses what the parser might not survive.
+fn check_size(source: &str) -> Result<(), String> {
+    let (mut quote, mut depth, mut deepest, mut parts) = (None, 0_usize, 0, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'\'' | b'"' if quote.is_none() => quote = Some(byte),
+            _ if quote == Some(byte) => quote = None,
+            _ if quote.is_some() => continue,
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        parts += usize::from(b"+-*/%<>=!&|?:.([{".contains(&byte));
+    }
+    let limits = [
+        (source.len(), SOURCE_BYTES, "bytes"),
+        (parts, PARTS, "operators, dots and brackets"),
+        (deepest, BRACKETS, "brackets in each other"),
+    ];
+    limits.into_iter().try_for_each(|(found, most, what)| {
+        (found <= most)
+            .then_some(())
+            .ok_or_else(|| format!("has more than {most} {what}"))
+    })
+}
+
 /// Names of the variables; a macro variable must not hide one of them.
 const VARIABLES: [&str; 4] = ["it", "spec", "hop", "release"];
 
@@ -52,6 +91,8 @@ struct Reads {
     kind: ItemKind,
     it: BTreeSet<String>,
     spec: BTreeSet<String>,
+    /// Loops around the node that is looked at.
+    loops: usize,
 }
 
 impl Reads {
@@ -86,6 +127,10 @@ impl Reads {
     fn function(&mut self, name: &str, target: Option<&IdedExpr>, locals: &mut Vec<String>) -> Result<(), String> {
         if REFUSED_OPERATORS.contains(&name) {
             return Err("optional access is refused: every field of the schema is there".to_owned());
+        }
+        if name == operators::NEGATE {
+            // The evaluation panics where the result does not fit; the subtraction says so.
+            return Err("negation is refused: write 0 - x".to_owned());
         }
         if name == "accepts" {
             return match target {
@@ -141,7 +186,12 @@ impl Reads {
             &comprehension.loop_step,
             &comprehension.result,
         ];
+        self.loops += 1;
+        if self.loops > LOOPS {
+            return Err(format!("more than {LOOPS} loops in each other"));
+        }
         let outcome = parts.into_iter().try_for_each(|part| self.walk(part, locals));
+        self.loops -= 1;
         locals.truncate(before);
         outcome
     }

@@ -49,6 +49,9 @@ struct KubernetesSince {
     add: BTreeMap<String, Vec<u64>>,
 }
 
+/// Most patch releases of a minor: each becomes one entry in memory.
+const PATCHES: u32 = 999;
+
 /// Reads the file.
 ///
 /// # Errors
@@ -57,6 +60,9 @@ pub(super) fn parse(text: &str) -> Result<Releases, String> {
     let file: ReleaseFile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let mut releases = Releases::default();
     for minor in &file.minors {
+        if minor.newest_patch > PATCHES {
+            return Err(format!("minor {}: newestPatch is larger than {PATCHES}", minor.line));
+        }
         for patch in 0..=minor.newest_patch {
             let release = expand(minor, patch).map_err(|error| format!("minor {}: {error}", minor.line))?;
             if let Some(twice) = releases.insert(release) {

@@ -209,7 +209,7 @@ impl Releases {
         if from == target {
             return Ok(Vec::new());
         }
-        let mut hops = (from.minor + 1..target.minor)
+        let mut hops = (from.minor.saturating_add(1)..target.minor)
             .map(|minor| self.between(from.major, minor, via))
             .collect::<Result<Vec<_>, _>>()?;
         hops.push(self.known(target)?);

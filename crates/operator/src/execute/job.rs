@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
+    Pod, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
     VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -118,6 +118,30 @@ pub async fn delete(jobs: &Api<Job>, name: &str, uid: &str) -> Result<(), CallEr
         ..DeleteParams::default()
     };
     match call(format!("delete Job {name}"), jobs.delete(name, &parameters)).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Removes a Pod that was seen waiting, if nothing was reported about it since. One that is gone is fine.
+///
+/// # Errors
+/// A conflict when the Pod has changed, for example because it started; otherwise when the server refuses or does not
+/// answer.
+pub async fn delete_waiting_pod(
+    pods: &Api<Pod>,
+    name: &str,
+    uid: &str,
+    resource_version: &str,
+) -> Result<(), CallError> {
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(resource_version.to_owned()),
+        }),
+        ..DeleteParams::default()
+    };
+    match call(format!("delete Pod {name}"), pods.delete(name, &parameters)).await {
         Err(error) if error.is_not_found() => Ok(()),
         answer => answer.map(drop),
     }

@@ -48,9 +48,10 @@ pub async fn run(
             let wanted = config_map::plan(namespace, object, name, plan);
             config_map::write(&Api::<ConfigMap>::namespaced(client(), namespace), wanted).await
         }
-        Effect::WriteLeftovers { name, text } => {
+        Effect::Leave { name, text } => {
             let wanted = config_map::leftovers(namespace, object, name, text);
-            config_map::write(&Api::<ConfigMap>::namespaced(client(), namespace), wanted).await
+            config_map::write(&Api::<ConfigMap>::namespaced(client(), namespace), wanted).await?;
+            finalizer::set(client(), object, false).await
         }
         Effect::AcquireLease { resource_version } => {
             let leases = Api::<Lease>::namespaced(client(), namespace);
@@ -62,6 +63,11 @@ pub async fn run(
         }
         Effect::CreateJob(intent) => job::create(context, object, intent).await,
         Effect::DeleteJob { name, uid } => job::delete(&Api::namespaced(client(), namespace), name, uid).await,
+        Effect::DeleteWaitingPod {
+            name,
+            uid,
+            resource_version,
+        } => job::delete_waiting_pod(&Api::namespaced(client(), namespace), name, uid, resource_version).await,
         Effect::TakeFence { job } => {
             let fences = Api::<ConfigMap>::namespaced(client(), namespace);
             fence::take_for_operator(&fences, namespace, &facts.object.uid, job).await

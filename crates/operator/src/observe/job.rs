@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
-use kkp_upgrade_core::facts::{Fence, JobFacts};
+use kkp_upgrade_core::facts::{Fence, JobFacts, WaitingPod};
 use kkp_upgrade_core::status::Status;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -157,7 +157,8 @@ fn failure(job: &Job, pods: &[Pod]) -> String {
 
 /// The messages of the last error lines; lines that are JSON objects (as the installer writes them) are read, the others
 /// are taken as they are.
-fn error_lines(log: &str) -> String {
+#[must_use]
+pub fn error_lines(log: &str) -> String {
     let mut errors = Vec::new();
     let mut last = String::new();
     for line in log.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -184,38 +185,43 @@ fn error_lines(log: &str) -> String {
     }
 }
 
-/// What the Pods wait for that cannot start; `None` as soon as the main program of any of them has started.
-fn waiting(pods: &[Pod]) -> Option<String> {
+/// The Pod that cannot start; `None` as soon as the main program of any of them has started.
+fn waiting(pods: &[Pod]) -> Option<WaitingPod> {
     if pods.iter().any(has_started) {
         return None;
     }
     pods.iter().find_map(|pod| {
-        let status = pod.status.as_ref()?;
-        let containers = status
-            .init_container_statuses
+        Some(WaitingPod {
+            why: obstacle(pod)?,
+            name: pod.name_any(),
+            uid: pod.uid()?,
+            resource_version: pod.resource_version()?,
+        })
+    })
+}
+
+/// What keeps a Pod from starting.
+fn obstacle(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let mut containers = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
+    let stuck = containers.find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        let harmless = matches!(reason, "PodInitializing" | "ContainerCreating");
+        (!harmless).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message")))
+    });
+    stuck.or_else(|| {
+        let unscheduled = status
+            .conditions
             .iter()
             .flatten()
-            .chain(status.container_statuses.iter().flatten());
-        let mut containers = containers;
-        let stuck = containers.find_map(|container| {
-            let waiting = container.state.as_ref()?.waiting.as_ref()?;
-            let reason = waiting.reason.as_deref()?;
-            let harmless = matches!(reason, "PodInitializing" | "ContainerCreating");
-            (!harmless).then(|| format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message")))
-        });
-        stuck.or_else(|| {
-            let unscheduled = status
-                .conditions
-                .iter()
-                .flatten()
-                .find(|found| found.type_ == "PodScheduled" && found.status == "False")?;
-            Some(
-                unscheduled
-                    .message
-                    .clone()
-                    .unwrap_or_else(|| "not scheduled".to_owned()),
-            )
-        })
+            .find(|found| found.type_ == "PodScheduled" && found.status == "False")?;
+        let message = unscheduled.message.clone();
+        Some(message.unwrap_or_else(|| "not scheduled".to_owned()))
     })
 }
 
@@ -241,16 +247,21 @@ mod tests {
 
     #[test]
     fn a_pod_waits_only_while_no_main_program_has_started() {
-        let pod =
-            |value: serde_json::Value| serde_json::from_value::<Pod>(serde_json::json!({ "status": value })).unwrap();
+        let pod = |value: serde_json::Value| {
+            serde_json::from_value::<Pod>(
+                serde_json::json!({"metadata": {"name": "p", "uid": "u", "resourceVersion": "7"}, "status": value}),
+            )
+            .unwrap()
+        };
         let main = |state: serde_json::Value| serde_json::json!([{"name": "installer", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
         let stuck = pod(serde_json::json!({"phase": "Pending", "containerStatuses":
             main(serde_json::json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}}))}));
         let running =
             pod(serde_json::json!({"phase": "Running", "containerStatuses": main(serde_json::json!({"running": {}}))}));
+        let found = waiting(std::slice::from_ref(&stuck)).unwrap();
         assert_eq!(
-            waiting(std::slice::from_ref(&stuck)).unwrap(),
-            "ErrImagePull: no such image"
+            (found.why.as_str(), found.resource_version.as_str()),
+            ("ErrImagePull: no such image", "7")
         );
         assert_eq!(waiting(&[stuck.clone(), running]), None, "one of them runs");
         assert!(!over(&stuck) && over(&pod(serde_json::json!({"phase": "Failed"}))));

@@ -122,7 +122,10 @@ fn a_running_installer_is_waited_for() {
     world.until(|world| world.fences.values().any(|fence| *fence == Fence::Pod));
     world.object.deleting = true;
     world.settle();
-    assert_eq!((world.reason().as_str(), world.jobs.len()), ("Aborting", 1));
+    assert_eq!(
+        (world.reason().as_str(), world.jobs.len()),
+        ("ProgressDeadlineExceeded", 1)
+    );
     assert!(world.message().contains("never killed"));
     assert_eq!(world.did("DeleteJob"), 2, "the backups' only");
     world.installer = Outcome::Good;
@@ -144,7 +147,7 @@ fn deletion_ends_though_the_platform_is_unreadable() {
         world.settle();
         assert!(world.gone && world.jobs.is_empty(), "{point}: {:#?}", world.status);
         let held = !world.status.changes.is_empty();
-        assert_eq!(world.did("WriteLeftovers"), usize::from(held), "{point}");
+        assert_eq!(world.did("Leave"), usize::from(held), "{point}");
         assert_eq!(held, world.did("SetThrottle") == 1, "{point}");
     }
 }

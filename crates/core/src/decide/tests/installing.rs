@@ -145,7 +145,10 @@ fn an_unreadable_job_is_neither_gone_nor_done() {
     let mut world = running();
     world.job_unreadable = true;
     world.settle();
-    assert_eq!((world.phase(), world.reason().as_str()), (Phase::Deploying, "Retrying"));
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Deploying, "ProgressDeadlineExceeded")
+    );
     assert_eq!(world.did("CreateJob installer"), 1);
 }
 

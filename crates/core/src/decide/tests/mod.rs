@@ -7,6 +7,7 @@ mod installing;
 mod limit;
 mod properties;
 mod refusals;
+mod unreadable;
 mod walk;
 mod world;
 mod world_effects;

@@ -88,6 +88,10 @@ pub(super) struct World {
     pub(super) largest: usize,
     /// User clusters of each seed, all with long names.
     pub(super) clusters: i32,
+    /// Hours by which the clock of the Jobs' node is ahead.
+    pub(super) job_clock: i64,
+    /// Why the Pod of the running Job cannot start.
+    pub(super) waiting: Option<WaitingPod>,
     pub(super) timing: Timing,
 }
 
@@ -185,6 +189,8 @@ impl World {
             serial: 0,
             largest: 0,
             clusters: 4,
+            job_clock: 0,
+            waiting: None,
             timing: Timing::default(),
         }
     }

@@ -12,11 +12,11 @@ impl World {
         self.effects.push(word(effect));
         match effect {
             Effect::AddFinalizer => self.object.finalizer = true,
-            Effect::RemoveFinalizer => {
+            Effect::RemoveFinalizer | Effect::Leave { .. } => {
                 self.object.finalizer = false;
                 self.gone = self.object.deleting;
             }
-            Effect::WritePlan { .. } | Effect::WriteLeftovers { .. } => {}
+            Effect::WritePlan { .. } | Effect::DeleteWaitingPod { .. } => {}
             Effect::AcquireLease { resource_version } if *resource_version == self.lease.resource_version => {
                 self.write_lease(Some(UID.to_owned()));
             }
@@ -207,6 +207,9 @@ fn word(effect: &Effect) -> String {
         Effect::RestoreThrottle {
             original, write_value, ..
         } => format!("RestoreThrottle {original:?} {write_value}"),
-        Effect::WriteLeftovers { .. } => "WriteLeftovers".to_owned(),
+        Effect::Leave { .. } => "Leave".to_owned(),
+        Effect::DeleteWaitingPod {
+            name, resource_version, ..
+        } => format!("DeleteWaitingPod {name} {resource_version}"),
     }
 }

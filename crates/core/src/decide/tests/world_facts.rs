@@ -106,7 +106,7 @@ impl World {
                 None => JobFacts::Running {
                     uid: job.uid.clone(),
                     fence,
-                    waiting: None,
+                    waiting: self.waiting.clone(),
                 },
                 Some(true) => JobFacts::Succeeded {
                     uid: job.uid.clone(),
@@ -122,7 +122,7 @@ impl World {
 
     fn receipt(&self, job: &SimJob) -> String {
         serde_json::json!({"path": job.intent.name, "manifestDigest": "sha256:m", "objects": 10, "bytes": 100,
-            "verifiedTime": self.now.to_string()})
+            "verifiedTime": (self.now + jiff::SignedDuration::from_hours(self.job_clock)).to_string()})
         .to_string()
     }
 

@@ -207,3 +207,45 @@ fn releases_that_contradict_themselves_are_refused() {
         assert!(error.to_string().contains(reason), "{wrong}: {error}");
     }
 }
+
+#[test]
+fn an_expression_that_the_parser_might_not_survive_is_refused_before_it_is_parsed() {
+    let most = |source: &str| RULE.replace("it.paused\"", &format!("{source}\""));
+    for (source, expected) in [
+        (
+            format!("it.paused{}", " ".repeat(1024)),
+            "fail: has more than 1024 bytes",
+        ),
+        (
+            format!("it.paused{}", " || true".repeat(48)),
+            "fail: has more than 96 operators",
+        ),
+        (
+            format!("{}it.paused{}", "(".repeat(7), ")".repeat(7)),
+            "fail: has more than 6 brackets",
+        ),
+        (
+            "[1].all(a, [1].all(b, [1].all(c, it.paused)))".to_owned(),
+            "more than 2 loops in each other",
+        ),
+        ("-size('') == 0".to_owned(), "negation is refused"),
+    ] {
+        let reason = refusal(&most(&source)).reason;
+        assert!(reason.contains(expected), "{reason}");
+    }
+    for source in [
+        format!("it.paused{}", " || true".repeat(47)),
+        format!("{}it.paused{}", "(".repeat(6), ")".repeat(6)),
+        "[1].all(a, [1].all(b, it.paused)) && -1 < 0".to_owned(),
+        format!("it.paused && '{}' != ''", "((((((((".repeat(50)),
+    ] {
+        Catalogue::parse(&[("releases.yaml", RELEASES), ("rules/any.yaml", &most(&source))]).unwrap();
+    }
+}
+
+#[test]
+fn a_minor_with_more_patches_than_anybody_releases_is_refused_before_it_is_expanded() {
+    let releases = RELEASES.replacen("newestPatch: 19", "newestPatch: 4294967295", 1);
+    let error = Catalogue::parse(&[("releases.yaml", releases.as_str())]).unwrap_err();
+    assert_eq!(error.0[0].reason, "minor 2.23: newestPatch is larger than 999");
+}
