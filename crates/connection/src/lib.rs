@@ -1,17 +1,26 @@
 //! Clients of API servers: the one place that makes them, so that all of them have the same time-outs and none repeats a
-//! request by itself.
+//! request by itself, and so that no answer is taken that is too long, no JSON, or a redirect.
 //!
 //! Talks to nothing before a client is used. Must never add anything to a request on its own: what goes around a client
 //! is given by the program that makes the [`Connector`], and the shipped program gives nothing.
+
+mod guard;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+
+pub use guard::{AnswerError, Limits};
+
+use guard::Guard;
 
 /// Longest that opening a connection may take, where the configuration says nothing else.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// A connection that says nothing for so long is dead: the server ends each watch within 295 s.
+pub const SILENCE: Duration = Duration::from_secs(330);
 
 /// What a client is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +78,10 @@ impl Connector {
                 .connect_timeout
                 .map_or(CONNECT_DEADLINE, |own| own.min(CONNECT_DEADLINE)),
         );
-        let client = Client::try_from(config)?;
+        config.read_timeout = Some(config.read_timeout.map_or(SILENCE, |own| own.min(SILENCE)));
+        let limits = Limits::of(peer);
+        let guard = tower::layer::layer_fn(move |service| Guard::new(service, limits));
+        let client = ClientBuilder::try_from(config)?.with_layer(&guard).build();
         Ok(match &self.around {
             Some(around) => around(peer, client),
             None => client,
