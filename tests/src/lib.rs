@@ -2,6 +2,7 @@
 //! manifests, and ways to apply, wait and look.
 
 pub mod bed;
+pub mod bench;
 pub mod demo;
 pub mod fault;
 pub mod faults;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kkp_upgrade_tests::{demo, fault};
+use kkp_upgrade_tests::{bench, demo, fault};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -30,11 +30,12 @@ fn main() -> ExitCode {
     }
     let result = match rest.first().and_then(|first| first.to_str()) {
         Some("demo") => demo::run(rest.get(1..).unwrap_or_default()),
+        Some("bench") => bench::run(rest.get(1..).unwrap_or_default()),
         // A kept lab's owner is this program executed again by the lab.
         Some("keeper") => kkp_lab::cli::run(&rest),
         Some("lab") => kkp_lab::cli::run(rest.get(1..).unwrap_or_default()),
         _ => Err(anyhow::anyhow!(
-            "say `demo` or `lab`; the other programs are called by their own names"
+            "say `demo`, `bench` or `lab`; the other programs are called by their own names"
         )),
     };
     result.unwrap_or_else(|error| {

@@ -1,0 +1,119 @@
+//! The program as it is shipped: built for release, its size, and the memory of its process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::figures::Figure;
+use crate::bed::Bed;
+
+const NAME: &str = "kkp-upgrade-operator";
+
+/// Builds the operator for release and says where the program is.
+///
+/// # Errors
+/// When it does not build.
+pub fn build(repository: &Path) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(repository)
+        .args([
+            "build",
+            "--release",
+            "--package",
+            NAME,
+            "--bin",
+            NAME,
+            "--message-format=json-render-diagnostics",
+        ])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cargo cannot be started")?;
+    if !output.status.success() {
+        bail!("the operator does not build for release");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut executables = text.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let name = message.pointer("/target/name")?.as_str()?;
+        let path = message.get("executable")?.as_str()?;
+        (name == NAME).then(|| PathBuf::from(path))
+    });
+    executables.next_back().context("cargo named no program")
+}
+
+/// Size of the program.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn size(program: &Path) -> anyhow::Result<Figure> {
+    let bytes = std::fs::metadata(program)?.len();
+    Ok(Figure::new(
+        "release binary",
+        mebibytes(bytes),
+        "MiB",
+        "profile release: thin LTO, one codegen unit, stripped",
+    ))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+/// Resident memory of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Now, MiB.
+    pub now: f64,
+    /// The highest so far, MiB.
+    pub highest: f64,
+}
+
+/// Memory of the operator's process in a lab.
+///
+/// # Errors
+/// When it does not run.
+pub fn memory(bed: &Bed) -> anyhow::Result<Memory> {
+    let lab = bed.running.lab.pid();
+    let folders = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+    let status = folders
+        .filter(|folder| is_operator(folder) && descends(folder, lab))
+        .find_map(|folder| std::fs::read_to_string(folder.join("status")).ok())
+        .context("no process of the operator in the lab")?;
+    let read = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace()
+            .nth(1)?
+            .parse::<u64>()
+            .ok()
+            .map(|kibibytes| mebibytes(kibibytes * 1024))
+    };
+    Ok(Memory {
+        now: read("VmRSS").context("VmRSS")?,
+        highest: read("VmHWM").context("VmHWM")?,
+    })
+}
+
+fn is_operator(folder: &Path) -> bool {
+    let command = std::fs::read(folder.join("cmdline")).unwrap_or_default();
+    let mut words = command.split(|byte| *byte == 0);
+    words.next().is_some_and(|word| word.ends_with(NAME.as_bytes())) && words.next() == Some(b"run")
+}
+
+/// Other labs may run beside this one.
+fn descends(folder: &Path, ancestor: u32) -> bool {
+    let mut folder = folder.to_owned();
+    loop {
+        let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
+        let parent = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
+        match parent {
+            Some(parent) if parent == ancestor => return true,
+            Some(parent) if parent > 1 => folder = PathBuf::from(format!("/proc/{parent}")),
+            _ => return false,
+        }
+    }
+}
