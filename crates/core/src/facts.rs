@@ -246,8 +246,8 @@ impl Evidence {
 pub enum JobFacts {
     /// There is no such Job.
     Absent {
-        /// Whether its fence exists: the main program was let through once.
-        fence: bool,
+        /// Its fence: where a Pod has taken it, the main program was let through once.
+        fence: Fence,
     },
     /// A Job of this name exists that is not the one that was intended.
     Foreign,

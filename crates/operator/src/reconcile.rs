@@ -57,13 +57,7 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
     let status = object.parse_status()?.unwrap_or_default();
     let request = request(context, &object);
     let now = Timestamp::now();
-    let needs = needs(
-        request.as_ref().ok(),
-        &status,
-        &observe::object_facts(&object),
-        now,
-        &context.timing,
-    );
+    let needs = needs(request.as_ref().ok(), &status, &observe::object_facts(&object));
     let facts = observe::all(context, &object, request.as_ref().ok(), &status, &needs, now).await;
     let decision = decide(request.as_ref(), &status, &facts, &context.timing);
     let intent = record::intent(context, &object, &status, &decision).await?;

@@ -27,16 +27,10 @@ struct BackupResult {
     bytes: i64,
 }
 
-/// Whether every target that needs a backup of its own has a fresh one, as far as status tells.
-pub(super) fn complete(request: &Request, status: &Status, now: Timestamp, timing: &Timing) -> bool {
+/// Whether every target that needs a backup of its own has one, as far as status tells.
+pub(super) fn complete(request: &Request, status: &Status) -> bool {
     !request.backup.required
-        || (!status.targets.is_empty()
-            && status.targets.iter().all(|target| target.state != NEEDS_BACKUP)
-            && status
-                .targets
-                .iter()
-                .filter_map(|target| target.backup.as_ref())
-                .all(|backup| fresh(backup, now, longest_age(status, timing))))
+        || (!status.targets.is_empty() && status.targets.iter().all(|target| target.state != NEEDS_BACKUP))
 }
 
 /// Longest digest that status takes, in bytes.
@@ -61,6 +55,16 @@ fn longest_age(status: &Status, timing: &Timing) -> Duration {
     timing.backup_max_age.max(durations.sum::<Duration>().saturating_mul(2))
 }
 
+/// The first target whose backup has to be renewed.
+fn too_old(round: &Round<'_>) -> Option<String> {
+    let (now, longest_age) = (round.now(), longest_age(&round.status, round.timing));
+    let old = round.status.targets.iter().find(|target| {
+        let backup = target.backup.as_ref();
+        backup.is_some_and(|backup| !fresh(backup, now, longest_age))
+    });
+    old.map(|target| target.name.clone())
+}
+
 pub(super) fn decide(round: Round<'_>) -> Decision {
     let (mut round, request, platform) = match round.opening() {
         Ok(opening) => opening,
@@ -73,7 +77,7 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
             Reason::BackupSkipped,
             "no backup was made: policy Skip, accepted",
         );
-        return look_again(round, request);
+        return look_again(round, request, platform);
     }
     if round.status.step.as_ref().is_some_and(|step| step.job.is_some()) {
         return follow_job(round, request, platform);
@@ -81,17 +85,10 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
     if let Some(unreachable) = scope(&mut round, platform) {
         return round.retrying(&unreachable);
     }
-    let (now, longest_age) = (round.now(), longest_age(&round.status, round.timing));
-    let next = round.status.targets.iter().find(|target| {
-        target.state == NEEDS_BACKUP
-            || target
-                .backup
-                .as_ref()
-                .is_some_and(|backup| !fresh(backup, now, longest_age))
-    });
+    let next = round.status.targets.iter().find(|target| target.state == NEEDS_BACKUP);
     match next.map(|target| target.name.clone()) {
         Some(target) => start_job(round, request, platform, &target),
-        None => look_again(round, request),
+        None => look_again(round, request, platform),
     }
 }
 
@@ -328,7 +325,7 @@ fn fail(mut round: Round<'_>, text: &str) -> Decision {
 }
 
 /// With everything backed up, the blockers are evaluated once more before the first change.
-fn look_again(mut round: Round<'_>, request: &Request) -> Decision {
+fn look_again(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
     if request.backup.required {
         let count = round
             .status
@@ -359,6 +356,10 @@ fn look_again(mut round: Round<'_>, request: &Request) -> Decision {
     }
     if request.paused {
         return round.working(Reason::Paused, "paused after the backup");
+    }
+    // Only now: a run that waits for a person must not make new backups every hour.
+    if let Some(target) = too_old(&round).filter(|_| request.backup.required) {
+        return start_job(round, request, platform, &target);
     }
     round.advance(Outcome::Succeeded);
     round.enter_step(StepName::Throttle, None);

@@ -5,7 +5,7 @@ use super::preflight::{blocked, note_findings, stop_at_blockers};
 use super::{Decision, StepName, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name, seconds};
-use crate::facts::{Evidence, InstallerFacts, JobFacts, Known, PlatformFacts};
+use crate::facts::{Evidence, Fence, InstallerFacts, JobFacts, Known, PlatformFacts};
 use crate::phase::{Outcome, Phase};
 use crate::plan::MASTER;
 use crate::reason::Reason;
@@ -154,11 +154,11 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
         .is_some_and(|target| target.state == INSTALLED);
     match &round.facts.job {
         Known::Is(JobFacts::Absent { .. }) if done => installed(round),
-        Known::Is(JobFacts::Absent { fence: true }) => {
+        Known::Is(JobFacts::Absent { fence: Fence::Pod }) => {
             let text = format!("installer Job {job} was let through and is gone before its result was read");
             fail(round, Reason::InstallerOutcomeUnknown, &text)
         }
-        Known::Is(JobFacts::Absent { fence: false }) => match &platform.installer {
+        Known::Is(JobFacts::Absent { .. }) => match &platform.installer {
             // Never created, or removed before its fence was taken: the same attempt, by the same name, is safe; but
             // nothing runs yet, so what stops a start stops it here too.
             _ if request.paused => round.working(Reason::Paused, "paused before the installer"),

@@ -104,6 +104,10 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
         .unwrap_or_default();
     let backup = round.step() == Some(StepName::Backup);
     match &round.facts.job {
+        // A Pod may outlive its Job for a moment, and have asked already whether it is wanted.
+        Known::Is(JobFacts::Absent { fence: Fence::Absent }) if !backup => {
+            round.act(Effect::TakeFence { job: name }, Reason::Aborting, &ending.message)
+        }
         Known::Is(JobFacts::Absent { .. } | JobFacts::Foreign) => {
             if let Some(step) = round.status.step.as_mut() {
                 step.job = None;

@@ -6,7 +6,6 @@ use crate::facts::ObjectFacts;
 use crate::phase::Phase;
 use crate::request::{Mode, Request};
 use crate::status::Status;
-use crate::timing::Timing;
 use crate::version::KkpVersion;
 
 /// What the next round has to read beyond the KKPUpgrade itself.
@@ -28,13 +27,7 @@ pub struct Needs {
 
 /// What the next round has to read.
 #[must_use]
-pub fn needs(
-    request: Option<&Request>,
-    status: &Status,
-    object: &ObjectFacts,
-    now: jiff::Timestamp,
-    timing: &Timing,
-) -> Needs {
+pub fn needs(request: Option<&Request>, status: &Status, object: &ObjectFacts) -> Needs {
     let target = run_target(request, status);
     let job = status.step.as_ref().and_then(|step| step.job.clone());
     let mut needs = Needs {
@@ -59,7 +52,7 @@ pub fn needs(
         Phase::Preflight => all(&mut needs),
         Phase::Backup => {
             needs.installer = target;
-            if needs.job.is_none() && request.is_some_and(|request| backup::complete(request, status, now, timing)) {
+            if needs.job.is_none() && request.is_some_and(|request| backup::complete(request, status)) {
                 all(&mut needs);
             }
         }

@@ -47,8 +47,7 @@ pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &s
 
 /// A Job that is gone may leave a Pod for a while: an installer that was let through is over when its Pod is.
 async fn without_job(context: &Context, name: &str, fence: Fence) -> Result<JobFacts, CallError> {
-    let let_through = fence == Fence::Pod;
-    if let_through {
+    if fence == Fence::Pod {
         let pods = Api::<Pod>::namespaced(context.client.clone(), &context.namespace);
         let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
         let pods = call(format!("Pods of Job {name}"), pods.list(&selector)).await?.items;
@@ -60,7 +59,7 @@ async fn without_job(context: &Context, name: &str, fence: Fence) -> Result<JobF
             });
         }
     }
-    Ok(JobFacts::Absent { fence: let_through })
+    Ok(JobFacts::Absent { fence })
 }
 
 /// Whether nothing of the Pod runs or will run.

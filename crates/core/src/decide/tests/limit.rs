@@ -159,7 +159,7 @@ fn fifty_seeds_without_the_limit_fit_into_status() {
         (world.phase(), world.status.current_version.clone()),
         (Phase::Done, Some(TO.to_string()))
     );
-    assert_eq!(world.did("CreateJob backup"), 2, "one backup for each cluster");
+    assert_eq!(world.did("CreateJob backup"), 52, "one backup for each cluster");
 }
 
 /// A platform at the target with the mark of another KKPUpgrade.

@@ -98,9 +98,7 @@ impl World {
         let intent = self.status.step.as_ref().and_then(|step| step.intent.clone());
         Known::Is(match self.jobs.get(name) {
             _ if self.foreign => JobFacts::Foreign,
-            None => JobFacts::Absent {
-                fence: fence == Fence::Pod,
-            },
+            None => JobFacts::Absent { fence },
             Some(job) if Some(job.intent.digest()) != intent => JobFacts::Foreign,
             Some(job) => match job.ended {
                 None => JobFacts::Running {
@@ -129,13 +127,7 @@ impl World {
     /// What the shell would read in this round: no more than `needs` asks for.
     pub(super) fn facts(&mut self) -> Facts {
         self.serial += 1;
-        let needs = needs(
-            self.request.as_ref().ok(),
-            &self.status,
-            &self.object,
-            self.now,
-            &self.timing,
-        );
+        let needs = needs(self.request.as_ref().ok(), &self.status, &self.object);
         Facts {
             now: self.now,
             holder: format!("pod-{}", self.serial),
