@@ -6,6 +6,7 @@ pub mod bench;
 pub mod demo;
 pub mod fault;
 pub mod faults;
+pub mod handovers;
 pub mod images;
 pub mod interruption;
 pub mod observer;

@@ -25,12 +25,13 @@ fn main() -> ExitCode {
         return kkp_stand_in::run(&name, rest);
     }
     if name == "kkp-upgrade-operator" {
-        let connector = fault::connector(Path::new(fault::MOUNT));
+        let connector = handovers::gate::connector().unwrap_or_else(|| fault::connector(Path::new(fault::MOUNT)));
         return kkp_upgrade_operator::operator::run(std::env::args_os().collect(), connector);
     }
     let result = match rest.first().and_then(|first| first.to_str()) {
         Some("demo") => demo::run(rest.get(1..).unwrap_or_default()),
         Some("bench") => bench::run(rest.get(1..).unwrap_or_default()),
+        Some("handovers") => handovers::program::run(rest.get(1..).unwrap_or_default()),
         // A kept lab's owner is this program executed again by the lab.
         Some("keeper") => kkp_lab::cli::run(&rest),
         Some("lab") => kkp_lab::cli::run(rest.get(1..).unwrap_or_default()),

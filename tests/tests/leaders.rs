@@ -1,0 +1,142 @@
+//! Several operators at once: only one acts, another takes over, and one that comes too late changes nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use kkp_lab::control_plane::{Action, Component};
+use kkp_lab::platform::MASTER;
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE};
+use kkp_upgrade_tests::handovers::gate::Gate;
+use kkp_upgrade_tests::handovers::outcome::one_of_everything;
+use kkp_upgrade_tests::handovers::program::{series_on, stopped_run};
+use kkp_upgrade_tests::handovers::replicas::{DEADLINE, LEADER_LEASE, LEASE, UPGRADE};
+use kkp_upgrade_tests::handovers::series::Loss;
+use kkp_upgrade_tests::handovers::stops::{Stops, Writes};
+use kkp_upgrade_tests::interruption::Point;
+
+fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_stopped_at_each_effect_changes_nothing_when_it_goes_on() -> anyhow::Result<()> {
+    let mut gate = Gate::new().await?;
+    let bed = Bed::with_operators(program(), 1, Some(&gate)).await?;
+    let mut stops = Stops::default();
+    let judgement = Box::pin(stopped_run(&bed, &mut gate, Writes::Effects, &mut stops)).await?;
+    let overtaken = stops.stops.iter().filter(|stop| stop.others > 1).count();
+    ensure!(stops.stops.len() >= 10 && overtaken >= 8, "too few: {stops:#?}");
+    // Proof that requests of old leaders did arrive after those of new ones.
+    ensure!(judgement.refused.len() >= 5, "{judgement:#?}; {stops:#?}");
+    ensure!(judgement.reigns.len() >= overtaken, "{:#?}", judgement.reigns);
+    bed.running.lab.stop()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_are_asked_to_stop_killed_or_frozen_hand_over_in_time() -> anyhow::Result<()> {
+    let bed = Bed::with_operators(program(), 3, None).await?;
+    let (times, judgement) = Box::pin(series_on(&bed, 6)).await?;
+    ensure!(judgement.reigns.len() > 6, "{:#?}", judgement.reigns);
+    for took in times {
+        // Lease and retry are 1.1 s; a given back lease is taken at the next look. The rest is for two busy cores.
+        let bound = if took.loss == Loss::Asked {
+            Duration::from_secs(2)
+        } else {
+            LEASE * 4
+        };
+        ensure!(took.lease < bound, "{took:?}");
+    }
+    bed.running.lab.stop()?;
+    Ok(())
+}
+
+/// Writes over the spec of a Lease as somebody would who has no business there.
+async fn forge(bed: &Bed, lease: &str, spec: &str) -> anyhow::Result<()> {
+    let patch = format!("{{\"spec\":{spec}}}");
+    let command = ["patch", "lease", lease, "-n", NAMESPACE, "--type=merge", "-p", &patch];
+    bed.kubectl(&command).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaders_lease_that_is_deleted_or_forged_stops_no_run_and_doubles_nothing() -> anyhow::Result<()> {
+    let bed = Bed::with_operators(program(), 2, None).await?;
+    bed.running
+        .platform
+        .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
+    bed.apply(UPGRADE).await?;
+    for refused in [
+        r#"{"leaseDurationSeconds":0}"#,
+        r#"{"leaseDurationSeconds":-5}"#,
+        r#"{"leaseTransitions":-1}"#,
+    ] {
+        let answer = forge(&bed, LEADER_LEASE, refused).await;
+        ensure!(
+            answer.is_err(),
+            "the API server takes {refused}: then this needs a case of its own"
+        );
+    }
+    let forgeries = [
+        r#"{"holderIdentity":"somebody-else"}"#,
+        r#"{"holderIdentity":"\u0000\ud83d\ude00 \"; DROP"}"#,
+        r#"{"holderIdentity":"","leaseDurationSeconds":null,"acquireTime":null,"renewTime":null}"#,
+        r#"{"holderIdentity":"of-the-future","renewTime":"2999-01-01T00:00:00.000000Z"}"#,
+        r#"{"holderIdentity":"transitions","leaseTransitions":2147483647}"#,
+    ];
+    for (number, forgery) in forgeries.iter().enumerate() {
+        forge(&bed, LEADER_LEASE, forgery)
+            .await
+            .with_context(|| (*forgery).to_owned())?;
+        acts(&bed, &format!("forged-{number}"))
+            .await
+            .with_context(|| (*forgery).to_owned())?;
+    }
+    bed.kubectl(&["delete", "lease", LEADER_LEASE, "-n", NAMESPACE]).await?;
+    acts(&bed, "deleted").await?;
+    // The only one that needs a person, who finds the way out in the log.
+    forge(
+        &bed,
+        LEADER_LEASE,
+        r#"{"holderIdentity":"for-ever","leaseDurationSeconds":2147483647}"#,
+    )
+    .await?;
+    bed.wait("the log that says what to do", DEADLINE, || async {
+        let logs = bed.operator_logs().ok()?;
+        (logs.contains("for-ever") && logs.contains("delete the Lease")).then_some(())
+    })
+    .await?;
+    bed.kubectl(&["delete", "lease", LEADER_LEASE, "-n", NAMESPACE]).await?;
+    acts(&bed, "deleted-again").await?;
+    bed.running.platform.script("{}")?;
+    one_of_everything(&bed).await?;
+    bed.running.lab.stop()?;
+    Ok(())
+}
+
+/// Some operator answers a command.
+async fn acts(bed: &Bed, token: &str) -> anyhow::Result<()> {
+    bed.command("u", "retry", token).await?;
+    bed.until("u", DEADLINE, |status| {
+        status.last_handled_retry.as_deref() == Some(token)
+    })
+    .await
+    .map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_under_two_operators_ends_the_run_with_one_of_everything() -> anyhow::Result<()> {
+    let bed = Bed::with_operators(program(), 2, None).await?;
+    bed.running.platform.script("installer: {stepMs: 300}")?;
+    bed.apply(UPGRADE).await?;
+    for point in [Point::Backup, Point::Installer] {
+        bed.reached("u", point).await?;
+        bed.running
+            .lab
+            .apply(MASTER, Component::ApiServer, Action::Restart)
+            .await?;
+    }
+    one_of_everything(&bed).await?;
+    bed.running.lab.stop()?;
+    Ok(())
+}
