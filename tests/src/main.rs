@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kkp_upgrade_tests::{bench, demo, fault};
+use kkp_upgrade_tests::{bench, demo, fault, handovers};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
