@@ -37,7 +37,7 @@ pub use run::{BackupArguments, BackupResult, run};
 pub use scope::{KKP_GROUPS, Omission, Scope};
 pub use snapshot::{SnapshotRequest, Written, write_snapshot};
 pub use verify::{
-    Drift, LiveComparison, Verified, compare_at_revision, compare_unchanged, read_back, read_manifest, read_receipt,
-    write_receipt,
+    Drift, LiveComparison, Verified, compare_at_revision, compare_unchanged, parse_manifest, read_back, read_manifest,
+    read_receipt, write_receipt,
 };
 pub use volume::{ARCHIVE_FILE, AttemptFolder, MANIFEST_FILE, RECEIPT_FILE};

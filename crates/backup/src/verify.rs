@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -71,19 +72,31 @@ pub fn read_manifest(folder: &AttemptFolder, expected_digest: Option<&str>) -> R
     }
     let text = fs::read(&path).map_err(|error| BackupError::volume("read", &path, error))?;
     let manifest_digest = digest(&text);
+    if let Some(expected) = expected_digest.filter(|&expected| expected != manifest_digest) {
+        return Err(BackupError::ManifestInvalid {
+            path,
+            reason: format!("its digest is {manifest_digest} instead of {expected}"),
+        });
+    }
+    Ok(Written {
+        manifest: parse_manifest(&path, &text)?,
+        manifest_digest,
+    })
+}
+
+/// Reads the text of a manifest and refuses what cannot be trusted; `path` is for the error.
+///
+/// # Errors
+/// When it is no manifest, newer than this program, or contradicts itself.
+pub fn parse_manifest(path: &Path, text: &[u8]) -> Result<Manifest, BackupError> {
     let invalid = |reason: String| BackupError::ManifestInvalid {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     };
-    if let Some(expected) = expected_digest.filter(|&expected| expected != manifest_digest) {
-        return Err(invalid(format!(
-            "its digest is {manifest_digest} instead of {expected}"
-        )));
-    }
-    let version: FormatOnly = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let version: FormatOnly = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     let unsupported = |found: String, supported: &str| {
         Err(BackupError::UnsupportedFormat {
-            path: path.clone(),
+            path: path.to_owned(),
             found,
             supported: supported.to_owned(),
         })
@@ -91,7 +104,7 @@ pub fn read_manifest(folder: &AttemptFolder, expected_digest: Option<&str>) -> R
     if version.format_version > FORMAT_VERSION {
         return unsupported(version.format_version.to_string(), &FORMAT_VERSION.to_string());
     }
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     let archive = &manifest.archive;
     if archive.file != ARCHIVE_FILE || archive.compression != "zstd" || archive.encryption != "none" {
         let found = format!(
@@ -102,10 +115,7 @@ pub fn read_manifest(folder: &AttemptFolder, expected_digest: Option<&str>) -> R
     }
     match manifest.contradiction() {
         Some(reason) => Err(invalid(reason)),
-        None => Ok(Written {
-            manifest,
-            manifest_digest,
-        }),
+        None => Ok(manifest),
     }
 }
 

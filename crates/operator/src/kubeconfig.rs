@@ -5,6 +5,7 @@
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use secrecy::ExposeSecret;
 
 /// Longest name that an error repeats, in letters.
 const NAME_LETTERS: usize = 64;
@@ -20,6 +21,7 @@ pub fn read(bytes: &[u8], key: &str) -> Result<Kubeconfig, String> {
     let kubeconfig = Kubeconfig::from_yaml(text).map_err(|_| format!("key `{key}` is not a kubeconfig"))?;
     refuse_programs(&kubeconfig)?;
     refuse_files(&kubeconfig)?;
+    refuse_tokens(&kubeconfig)?;
     Ok(kubeconfig)
 }
 
@@ -65,6 +67,21 @@ fn refuse_files(kubeconfig: &Kubeconfig) -> Result<(), String> {
     })
 }
 
+/// A token becomes a header. One that cannot stand in it panics when the client is made, which ends the whole operator.
+fn refuse_tokens(kubeconfig: &Kubeconfig) -> Result<(), String> {
+    let sendable = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
+    let unsendable = kubeconfig.auth_infos.iter().find(|user| {
+        let token = user.auth_info.as_ref().and_then(|info| info.token.as_ref());
+        token.is_some_and(|token| !token.expose_secret().bytes().all(sendable))
+    });
+    unsendable.map_or(Ok(()), |user| {
+        Err(format!(
+            "user `{}` has a token with characters that cannot be sent: write it on one line, in ASCII",
+            shown(&user.name)
+        ))
+    })
+}
+
 fn shown(name: &str) -> String {
     name.chars().take(NAME_LETTERS).flat_map(char::escape_debug).collect()
 }
@@ -106,6 +123,8 @@ mod tests {
             ("", "client-certificate: a", "user `u` names files"),
             ("", "client-key: a", "user `u` names files"),
             ("certificate-authority: /dev/zero", "", "cluster `c` names files"),
+            ("", "token: \"gehe\\nim\"", "user `u` has a token with characters"),
+            ("", "token: gehéim", "user `u` has a token with characters"),
         ] {
             let said = read(kubeconfig(cluster, user).as_bytes(), "k").unwrap_err();
             assert!(said.contains(expected), "{said}");
