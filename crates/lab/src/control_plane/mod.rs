@@ -171,6 +171,30 @@ impl ControlPlane {
         self.start_all().await
     }
 
+    /// Puts the data of a snapshot in the place of its own, under the same address and certificates. The audit log
+    /// starts anew.
+    ///
+    /// # Errors
+    /// When a program does not stop or come back, or the copy fails.
+    pub async fn restore(&mut self, from: &Path) -> Result<(), ControlPlaneError> {
+        for component in [Component::ControllerManager, Component::ApiServer, Component::Etcd] {
+            // What they would still write is thrown away anyway.
+            self.process(component).kill().await?;
+        }
+        let data = self.folder.join("etcd");
+        let audit = self.folder.join("audit.log");
+        let emptied = fs::remove_dir_all(&data).and_then(|()| match fs::remove_file(&audit) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
+        emptied.map_err(|source| ControlPlaneError::File {
+            path: data.clone(),
+            source,
+        })?;
+        copy(&from.join("etcd"), &data)?;
+        self.start_all().await
+    }
+
     /// Ends all programs, the store last, so that everything accepted is written.
     ///
     /// # Errors

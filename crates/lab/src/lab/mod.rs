@@ -292,6 +292,16 @@ impl Lab {
         self.ask(Command::Snapshot { into }).await
     }
 
+    /// Puts the data of such a copy of this very lab back, under the same addresses. All Pods' processes end before; those that
+    /// the copy knows start again. Volumes of claims stay as they are.
+    ///
+    /// # Errors
+    /// When a control plane does not stop or come back, or the copy fails.
+    pub async fn restore(&self, from: &Path) -> Result<(), LabError> {
+        let from = std::path::absolute(from).map_err(LabError::Folder)?;
+        self.ask(Command::Restore { from }).await
+    }
+
     /// Keeps the folder after the lab's end, for a day, and says where it is.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     PodRunner { cluster: String, run: bool },
     /// Copy data and certificates of all clusters.
     Snapshot { into: PathBuf },
+    /// Put the data of such a copy back into all clusters; their Pods end before and start again afterwards.
+    Restore { from: PathBuf },
 }
 
 /// From the lab to its owner.

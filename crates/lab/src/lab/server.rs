@@ -127,6 +127,15 @@ impl Server {
                         .map_err(|error| error.to_string())?;
                 }
             }
+            Command::Restore { from } => {
+                let restores = self
+                    .planes()?
+                    .iter()
+                    .map(|(name, plane)| plane.restore(name, from.join(name)));
+                for restored in futures::future::join_all(restores).await {
+                    restored?;
+                }
+            }
         }
         Ok(Outcome::Done)
     }
@@ -240,6 +249,14 @@ impl Server {
 }
 
 impl Plane {
+    async fn restore(&self, cluster: &str, from: PathBuf) -> Result<(), String> {
+        self.set_runner(cluster, false).await;
+        let restored = self.control.lock().await.restore(&from).await;
+        restored.map_err(|error| error.to_string())?;
+        self.set_runner(cluster, true).await;
+        Ok(())
+    }
+
     /// Starts or stops the pod runner; stopping it ends its Pods' processes like the loss of a node.
     async fn set_runner(&self, cluster: &str, run: bool) {
         let mut runner = self.runner.lock().await;
