@@ -9,6 +9,7 @@ mod permissions;
 mod reasons;
 #[cfg(test)]
 mod samples;
+mod seeded_bugs;
 
 use std::io::Write;
 use std::path::Path;
@@ -34,6 +35,8 @@ enum Command {
     Generate,
     /// Ends with 1 when a committed file differs from what would be generated.
     Check,
+    /// Plants known mistakes into a copy of the code and sees whether the tests notice.
+    SeededBugs(seeded_bugs::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Generate => generate(&root, &outputs, &mut stdout),
         Command::Check => check(&root, &outputs, &mut stdout),
+        Command::SeededBugs(arguments) => seeded_bugs::run(&root, &arguments, &mut stdout),
     }
 }
 
