@@ -18,8 +18,10 @@ pub enum Effect {
     WritePlan {
         /// Name of the ConfigMap.
         name: String,
-        /// The plan as YAML.
+        /// The plan as YAML, findings included.
         plan: String,
+        /// `sha256:` digest of that text.
+        digest: String,
     },
     /// Take the platform's lease by compare-and-swap.
     AcquireLease {
@@ -161,6 +163,22 @@ pub fn job_name(uid: &str, run: i64, hop: &str, step: &str, target: &str, attemp
     let digest = sha256(format!("{uid}\n{run}\n{hop}\n{step}\n{target}\n{attempt}").as_bytes());
     let digest: String = digest.chars().skip("sha256:".len()).take(10).collect();
     format!("kkpu-{step}-{digest}").to_lowercase()
+}
+
+/// Name of a ConfigMap that belongs to a KKPUpgrade: `<name>-<what>`, with a digest in the middle where that is longer
+/// than a name may be (253 characters).
+#[must_use]
+pub fn dependent_name(upgrade: &str, what: &str) -> String {
+    let plain = format!("{upgrade}-{what}");
+    if plain.len() <= 253 {
+        return plain;
+    }
+    let digest = sha256(upgrade.as_bytes());
+    let digest: String = digest.chars().skip("sha256:".len()).take(10).collect();
+    let room = 253 - what.len() - digest.len() - 2;
+    // Names of objects are ASCII, and a part of one has to end in a letter or a number.
+    let start: String = upgrade.chars().take(room).collect();
+    format!("{}-{digest}-{what}", start.trim_end_matches(['.', '-']))
 }
 
 /// A time-out in whole seconds.

@@ -62,6 +62,10 @@ pub struct Facts {
     pub lease: Known<LeaseFacts>,
     /// The Job named by `status.step.job`.
     pub job: Known<JobFacts>,
+    /// Digest of the text in the plan's ConfigMap; `None` = it is not there or not ours.
+    pub plan: Known<Option<String>>,
+    /// Why the last effect of this KKPUpgrade was refused, where this process tried one; lost races are none.
+    pub refused: Option<String>,
 }
 
 /// The KKPUpgrade's own metadata.

@@ -199,9 +199,6 @@ pub struct PlanStatus {
     /// `sha256:` digest of everything in the plan that matters.
     #[schemars(length(max = 80))]
     pub digest: String,
-    /// `sha256:` digest of the ConfigMap's text, findings included: tells whether it has to be written again.
-    #[schemars(length(max = 80))]
-    pub content: String,
     /// The ConfigMap with plan and findings, in the same namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapRef>,

@@ -11,6 +11,7 @@ use kube::runtime::events::Recorder;
 use crate::http::Health;
 use crate::metrics::Metrics;
 use crate::record::WriteClock;
+use crate::refusals::Refusals;
 use crate::seeds::SeedConnections;
 use crate::watches::Trigger;
 
@@ -30,6 +31,8 @@ pub const RELEASE_ANNOTATION: &str = "upgrade.k8c.io/release";
 pub const UPGRADE_LABEL: &str = "upgrade.k8c.io/upgrade-uid";
 /// Annotation on a Job: digest of its intent.
 pub const INTENT_ANNOTATION: &str = "upgrade.k8c.io/intent";
+/// Annotation on the ConfigMap of a plan: digest of its text.
+pub const CONTENT_ANNOTATION: &str = "upgrade.k8c.io/content-digest";
 /// Annotation on a fence: `pod` or `operator`, whoever took it.
 pub const FENCE_OWNER_ANNOTATION: &str = "upgrade.k8c.io/fence-owner";
 /// The platform's lease: one upgrade at a time.
@@ -67,6 +70,8 @@ pub struct Context {
     pub trigger: Trigger,
     /// When each status was last written.
     pub writes: WriteClock,
+    /// What the API server refused of each KKPUpgrade's effects.
+    pub refusals: Refusals,
     /// Numbers the effects of this process.
     pub effects: AtomicU64,
 }

@@ -14,6 +14,7 @@ pub mod permissions;
 pub mod prepare;
 pub mod reconcile;
 pub mod record;
+pub mod refusals;
 pub mod seeds;
 pub mod telemetry;
 pub mod watches;

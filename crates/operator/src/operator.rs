@@ -26,6 +26,7 @@ use crate::http::{self, Health};
 use crate::leader::{self, LeaderConfig};
 use crate::metrics::Metrics;
 use crate::reconcile::{error_policy, reconcile};
+use crate::refusals::Refusals;
 use crate::seeds::SeedConnections;
 use crate::watches::{self, Trigger};
 use crate::{prepare, record, telemetry};
@@ -194,6 +195,7 @@ async fn build_context(config: &Config, connector: &Connector, arguments: &RunAr
         health: Health::new(&["configuration"], PATIENCE),
         trigger: Trigger::default(),
         writes: record::WriteClock::default(),
+        refusals: Refusals::default(),
         effects: std::sync::atomic::AtomicU64::new(0),
     })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::{Decision, decide, needs};
+use kkp_upgrade_core::facts::Facts;
 use kkp_upgrade_core::request::{Request, SpecError};
 use kkp_upgrade_core::rules::risk_problems;
 use kkp_upgrade_core::status::Status;
@@ -52,6 +53,7 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
         context
             .metrics
             .forget(&object.namespace().unwrap_or_default(), &object.name_any());
+        context.refusals.forget(&object.uid().unwrap_or_default());
         return Ok(Action::await_change());
     };
     let status = object.parse_status()?.unwrap_or_default();
@@ -64,11 +66,22 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
     record::events(context, &object, &decision.events).await;
     if let Some(intent) = intent {
         tracing::debug!(upgrade = %object.name_any(), effect = ?intent.effect, "carrying out");
-        execute::run(context, &intent.object, &facts, intent.effect).await?;
+        carry_out(context, &intent, &facts).await?;
         context.trigger.all();
     }
     after(context, &object, &status, &decision).await;
     Ok(Action::requeue(decision.requeue.max(BREATH)))
+}
+
+/// Carries the effect out, and remembers a refusal for the next round's status. A lost race is none: everything is
+/// decided again.
+async fn carry_out(context: &Context, intent: &record::Intent<'_>, facts: &Facts) -> Result<(), CallError> {
+    let result = execute::run(context, &intent.object, facts, intent.effect).await;
+    match &result {
+        Err(error) if !error.is_conflict() => context.refusals.note(&facts.object.uid, error.to_string()),
+        _ => context.refusals.forget(&facts.object.uid),
+    }
+    result
 }
 
 /// What people and watches get from a round that has been recorded.
@@ -106,7 +119,8 @@ pub fn error_policy(object: Arc<KKPUpgradeObject>, error: &ReconcileError, conte
         ReconcileError::Call(error) if error.is_conflict() => Action::requeue(BREATH),
         ReconcileError::Call(error) => {
             tracing::warn!(upgrade = %object.name_any(), %error, "a round failed");
-            Action::requeue(context.timing.poll.min(Duration::from_secs(5)))
+            let pause = context.refusals.pause(&object.uid().unwrap_or_default());
+            Action::requeue(pause.unwrap_or(context.timing.poll.min(Duration::from_secs(5))))
         }
         ReconcileError::Status(error) => {
             tracing::error!(upgrade = %object.name_any(), %error, "left alone");

@@ -145,7 +145,7 @@ fn start_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, 
         .target(target)
         .and_then(|target| target.backup_attempts)
         .unwrap_or(0)
-        + 1;
+        .saturating_add(1);
     round.status.update_target(target, |target| {
         target.backup_attempts = Some(attempt);
         NEEDS_BACKUP.clone_into(&mut target.state);
@@ -296,7 +296,7 @@ fn attempt_failed(mut round: Round<'_>, target: &str, job: String, uid: &str, wh
     // Attempts are numbered through retries of the run; each of them gets the full number.
     let attempts = round.timing.backup_attempts.max(1);
     let attempt = round.status.step.as_ref().and_then(|step| step.attempt).unwrap_or(1);
-    let nth = (attempt - 1).rem_euclid(attempts) + 1;
+    let nth = attempt.saturating_sub(1).rem_euclid(attempts) + 1;
     let text = format!("backup of {target} failed (attempt {nth} of {attempts}): {why}");
     if nth == attempts {
         return fail(round, &text);

@@ -2,6 +2,7 @@
 
 use super::{StepName, backup};
 use crate::conditions::ConditionType;
+use crate::effect::dependent_name;
 use crate::facts::ObjectFacts;
 use crate::phase::Phase;
 use crate::request::{Mode, Request};
@@ -23,6 +24,8 @@ pub struct Needs {
     pub job: Option<String>,
     /// The platform's lease and the other `KKPUpgrade`s.
     pub queue: bool,
+    /// The plan's ConfigMap of this name.
+    pub plan: Option<String>,
 }
 
 /// What the next round has to read.
@@ -49,7 +52,10 @@ pub fn needs(request: Option<&Request>, status: &Status, object: &ObjectFacts) -
     };
     match status.phase().unwrap_or(Phase::Pending) {
         Phase::Pending => {}
-        Phase::Preflight => all(&mut needs),
+        Phase::Preflight => {
+            all(&mut needs);
+            needs.plan = Some(dependent_name(&object.name, "plan"));
+        }
         Phase::Backup => {
             needs.installer = target;
             if needs.job.is_none() && request.is_some_and(|request| backup::complete(request, status)) {

@@ -3,7 +3,7 @@
 use super::throttle::{self, PutBack};
 use super::{Decision, StepName, round::Round, verifying};
 use crate::conditions::{ConditionType, Truth};
-use crate::effect::Effect;
+use crate::effect::{Effect, dependent_name};
 use crate::facts::{Facts, Known, OtherUpgrade, PlatformFacts};
 use crate::phase::Outcome;
 use crate::plan::{self, Plan};
@@ -54,7 +54,14 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         return round.watch(Reason::ConvergingUserClusters, &text);
     }
     baseline(&mut round, platform);
-    if let Some(effect) = record_findings(&mut round, request, platform, findings) {
+    let in_place = match &facts.plan {
+        Known::Is(in_place) => in_place.as_deref(),
+        unknown => {
+            let text = format!("cannot read the plan's ConfigMap: {}", unknown.why_not());
+            return round.retrying(&text);
+        }
+    };
+    if let Some(effect) = record_findings(&mut round, request, platform, findings, in_place) {
         let blocked = blocked(findings).filter(|_| {
             let stalled = round.before.condition(ConditionType::Stalled);
             stalled.is_some_and(|condition| condition.reason == Reason::PreflightBlocked.to_string())
@@ -181,6 +188,7 @@ fn record_findings(
     request: &Request,
     platform: &PlatformFacts,
     findings: &[Finding],
+    in_place: Option<&str>,
 ) -> Option<Effect> {
     note_findings(round, findings);
     let hop = round.status.hop.clone().unwrap_or_default();
@@ -194,15 +202,13 @@ fn record_findings(
     );
     let (digest, text) = (plan.digest(), plan.to_yaml(findings));
     let content = sha256(text.as_bytes());
-    let name = format!("{}-plan", round.facts.object.name);
-    let written = round.status.plan.as_ref().is_some_and(|plan| plan.content == content);
+    let name = dependent_name(&round.facts.object.name, "plan");
     if round.status.plan.as_ref().is_none_or(|plan| plan.digest != digest) {
         round.event(false, Reason::RunningPreflight, format!("plan {digest}"));
     }
     let findings = plan::count(findings);
     round.status.plan = Some(PlanStatus {
         digest,
-        content,
         config_map_ref: Some(ConfigMapRef { name: name.clone() }),
         findings,
     });
@@ -212,7 +218,11 @@ fn record_findings(
         Reason::PlanReady,
         &format!("plan in ConfigMap {name}"),
     );
-    (!written).then_some(Effect::WritePlan { name, plan: text })
+    (in_place != Some(content.as_str())).then_some(Effect::WritePlan {
+        name,
+        plan: text,
+        digest: content,
+    })
 }
 
 /// The worst findings into status.

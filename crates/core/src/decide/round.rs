@@ -248,7 +248,11 @@ impl<'a> Round<'a> {
             _ if self.phase().is_terminal() => Standing::Ended,
             _ => Standing::Working,
         };
-        let mut decision = self.stand(standing, reason, text, Duration::ZERO);
+        let mut decision = match &self.facts.refused {
+            Some(why) if standing == Standing::Working => self.retrying(&format!("{text}: {why}")),
+            _ => self.stand(standing, reason, text, Duration::ZERO),
+        };
+        decision.requeue = Duration::ZERO;
         decision.effect = Some(effect);
         decision
     }

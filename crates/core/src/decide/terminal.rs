@@ -4,7 +4,7 @@ use super::ending::may_restore;
 use super::throttle::PutBack;
 use super::{Decision, StepName, round::Round, throttle};
 use crate::conditions::{ConditionType, Truth};
-use crate::effect::Effect;
+use crate::effect::{Effect, dependent_name};
 use crate::facts::Known;
 use crate::phase::Phase;
 use crate::reason::Reason;
@@ -110,7 +110,7 @@ fn leave(mut round: Round<'_>, text: &str) -> Decision {
         round.facts.object.name,
         lines.join("; ")
     );
-    let name = format!("{}-leftovers", round.facts.object.name);
+    let name = dependent_name(&round.facts.object.name, "leftovers");
     round.stage(ConditionType::Throttled, Truth::True, Reason::HeldAfterFailure, &body);
     round.event(true, Reason::HeldAfterFailure, body.clone());
     round.act(Effect::Leave { name, text: body }, Reason::HeldAfterFailure, text)

@@ -11,7 +11,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::post;
 use crate::call::{CallError, call};
-use crate::context::{FIELD_MANAGER, UPGRADE_LABEL};
+use crate::context::{CONTENT_ANNOTATION, FIELD_MANAGER, UPGRADE_LABEL};
 
 /// Key of the plan.
 pub const PLAN_KEY: &str = "plan.yaml";
@@ -22,10 +22,11 @@ const LIMIT: usize = 900 * 1024;
 /// Last line of a text that was cut.
 const CUT: &str = "# cut here: the rest does not fit into a ConfigMap\n";
 
-/// The plan's ConfigMap; it goes when the KKPUpgrade goes.
+/// The plan's ConfigMap (text and its digest); it goes when the KKPUpgrade goes.
 #[must_use]
-pub fn plan(namespace: &str, object: &KKPUpgradeObject, name: &str, plan: &str) -> ConfigMap {
+pub fn plan(namespace: &str, object: &KKPUpgradeObject, name: &str, (plan, digest): (&String, &String)) -> ConfigMap {
     let mut wanted = manifest(namespace, object, name, PLAN_KEY, plan);
+    wanted.metadata.annotations = Some(BTreeMap::from([(CONTENT_ANNOTATION.to_owned(), digest.clone())]));
     wanted.metadata.owner_references = Some(vec![OwnerReference {
         api_version: KKPUpgradeObject::api_version(&()).into_owned(),
         kind: KKPUpgradeObject::kind(&()).into_owned(),
@@ -84,7 +85,11 @@ pub async fn write(config_maps: &Api<ConfigMap>, mut wanted: ConfigMap) -> Resul
         let problem = "one of that name exists and does not belong to this KKPUpgrade: remove it";
         return Err(CallError::unusable(what, problem));
     }
-    if existing.data == wanted.data && existing.metadata.owner_references == wanted.metadata.owner_references {
+    let same = |key: &str| existing.annotations().get(key) == wanted.annotations().get(key);
+    if existing.data == wanted.data
+        && existing.metadata.owner_references == wanted.metadata.owner_references
+        && same(CONTENT_ANNOTATION)
+    {
         return Ok(());
     }
     wanted.metadata.resource_version = existing.resource_version();

@@ -27,7 +27,7 @@ pub mod throttle;
 pub mod values;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Carries out `effect`. `object` is the KKPUpgrade as the status write returned it.
 ///
@@ -44,8 +44,8 @@ pub async fn run(
     match effect {
         Effect::AddFinalizer => finalizer::set(client(), object, true).await,
         Effect::RemoveFinalizer => finalizer::set(client(), object, false).await,
-        Effect::WritePlan { name, plan } => {
-            let wanted = config_map::plan(namespace, object, name, plan);
+        Effect::WritePlan { name, plan, digest } => {
+            let wanted = config_map::plan(namespace, object, name, (plan, digest));
             config_map::write(&Api::<ConfigMap>::namespaced(client(), namespace), wanted).await
         }
         Effect::Leave { name, text } => {

@@ -1,5 +1,6 @@
 //! Looks at the world, reading only. What cannot be read is `Unknown` with its reason, never a default.
 
+mod config_map;
 mod configuration;
 mod installer;
 mod job;
@@ -9,6 +10,8 @@ mod releases;
 mod rule_facts;
 mod rules;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod user_clusters;
 
 use jiff::Timestamp;
@@ -76,8 +79,14 @@ pub async fn all(
         Some(name) => known(job::read(context, name, status, &facts.uid).await),
         None => Known::NotRead,
     };
+    let plan = match &needs.plan {
+        Some(name) => known(config_map::read_digest(context, name, &facts.uid).await),
+        None => Known::NotRead,
+    };
     Facts {
         now,
+        plan,
+        refused: context.refusals.why(&facts.uid),
         holder: context.next_holder(),
         object: facts,
         platform_namespace,

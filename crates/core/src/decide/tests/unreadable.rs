@@ -119,3 +119,34 @@ fn an_installer_that_cannot_start_is_removed_by_its_pod_and_only_as_it_was_seen(
     world.until(|world| world.did("DeleteWaitingPod pod 7") == 1);
     assert_eq!(world.did("DeleteJob"), 2, "the backups' only: the Job ends by itself");
 }
+
+#[test]
+fn a_lost_or_deleted_plan_is_written_again() {
+    let mut world = World::new();
+    world.findings = Known::Is(vec![super::world::finding(false)]);
+    world.settle();
+    assert!(world.plan.is_some());
+    let written = world.did("WritePlan");
+    // Killed between the intent and the write, or removed by a person.
+    world.plan = None;
+    world.settle();
+    assert!(world.plan.is_some());
+    assert_eq!(world.did("WritePlan"), written + 1);
+}
+
+#[test]
+fn an_effect_that_is_refused_says_so_and_stalls() {
+    for phase in [Phase::Preflight, Phase::Backup] {
+        let mut world = World::new();
+        world.until(|world| world.phase() == phase && world.status.is_locked() == (phase == Phase::Backup));
+        world.refused = Some("create Job: exceeded quota: pods=2".to_owned());
+        world.until(|world| world.message().contains("exceeded quota"));
+        assert_eq!(world.reason(), "Retrying");
+        world.until(World::stalled);
+        assert!(world.message().contains("exceeded quota"), "{}", world.message());
+        assert_eq!((world.phase(), world.starts.len()), (phase, 0));
+        world.refused = None;
+        world.until(|world| world.phase().is_terminal());
+        assert_eq!(world.phase(), Phase::Done);
+    }
+}

@@ -90,6 +90,10 @@ pub(super) struct World {
     pub(super) clusters: i32,
     /// Hours by which the clock of the Jobs' node is ahead.
     pub(super) job_clock: i64,
+    /// Digest of what the plan's ConfigMap holds.
+    pub(super) plan: Option<String>,
+    /// What the API server says to every effect.
+    pub(super) refused: Option<String>,
     /// Why the Pod of the running Job cannot start.
     pub(super) waiting: Option<WaitingPod>,
     pub(super) timing: Timing,
@@ -190,6 +194,8 @@ impl World {
             largest: 0,
             clusters: 4,
             job_clock: 0,
+            plan: None,
+            refused: None,
             waiting: None,
             timing: Timing::default(),
         }

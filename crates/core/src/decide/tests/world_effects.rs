@@ -10,13 +10,17 @@ impl World {
     /// Carries an effect out like the API server would: by name, and only if its precondition holds.
     pub(super) fn carry_out(&mut self, effect: &Effect) {
         self.effects.push(word(effect));
+        if self.refused.is_some() {
+            return;
+        }
         match effect {
             Effect::AddFinalizer => self.object.finalizer = true,
             Effect::RemoveFinalizer | Effect::Leave { .. } => {
                 self.object.finalizer = false;
                 self.gone = self.object.deleting;
             }
-            Effect::WritePlan { .. } | Effect::DeleteWaitingPod { .. } => {}
+            Effect::WritePlan { digest, .. } => self.plan = Some(digest.clone()),
+            Effect::DeleteWaitingPod { .. } => {}
             Effect::AcquireLease { resource_version } if *resource_version == self.lease.resource_version => {
                 self.write_lease(Some(UID.to_owned()));
             }

@@ -146,6 +146,8 @@ impl World {
             others: self.others.clone(),
             lease: Known::Is(self.lease.clone()),
             job: needs.job.map_or(Known::NotRead, |job| self.job(&job)),
+            plan: needs.plan.map_or(Known::NotRead, |_| Known::Is(self.plan.clone())),
+            refused: self.refused.clone(),
         }
     }
 }

@@ -90,7 +90,10 @@ async fn a_config_map_is_created_replaced_left_alone_or_refused() {
     let api = FakeApi::default();
     let maps = Api::<ConfigMap>::namespaced(api.client(), "kubermatic");
     let path = format!("{MAPS}/up-plan");
-    let plan = |text: &str| config_map::plan("kubermatic", &object("u"), "up-plan", text);
+    let plan = |text: &str| {
+        let text = text.to_owned();
+        config_map::plan("kubermatic", &object("u"), "up-plan", (&text, &text))
+    };
     config_map::write(&maps, plan("one")).await.unwrap();
     let owner = &api.get(&path).unwrap()["metadata"]["ownerReferences"][0];
     assert_eq!(
