@@ -15,6 +15,19 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// Whether it is about a `KKPUpgrade`.
+    #[must_use]
+    pub fn is_of_upgrade(&self) -> bool {
+        let key = match &self.what {
+            What::Write(write) => &write.object,
+            What::Seen(key, _) | What::Lost(key) => key,
+            What::Installer(_) => return false,
+        };
+        key.is(crate::names::GROUP, "kkpupgrades")
+    }
+}
+
 /// The kinds of things that happen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {

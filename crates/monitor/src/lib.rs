@@ -12,6 +12,7 @@ mod event;
 mod expectations;
 mod history;
 mod ledger;
+pub mod live;
 mod monitor;
 mod names;
 mod property;

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::event::{Event, Verb, What};
 use crate::expectations::Expectations;
 use crate::history::History;
-use crate::names;
 use crate::property::{self, End, Property, Report, Seen, Turn};
 use crate::upgrade::Upgrade;
 use crate::violation::Violation;
@@ -90,15 +89,22 @@ impl Monitor {
 }
 
 fn turn(event: &Event) -> Option<Turn> {
-    let What::Write(write) = &event.what else { return None };
-    if !write.object.is(names::GROUP, "kkpupgrades") {
+    if !event.is_of_upgrade() {
         return None;
     }
-    Some(Turn {
-        before: write.before.as_deref().map(Upgrade::read),
-        after: write.after.as_deref().map(Upgrade::read),
-        gone: write.gone,
-    })
+    match &event.what {
+        What::Write(write) => Some(Turn {
+            before: write.before.as_deref().map(Upgrade::read),
+            after: write.after.as_deref().map(Upgrade::read),
+            gone: write.gone,
+        }),
+        What::Seen(_, value) => Some(Turn {
+            before: None,
+            after: Some(Upgrade::read(value)),
+            gone: false,
+        }),
+        What::Lost(_) | What::Installer(_) => None,
+    }
 }
 
 /// Judges a finished history.

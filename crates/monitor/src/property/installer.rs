@@ -159,6 +159,41 @@ impl Property for NoPurge {
     }
 }
 
+/// Releases of the stack `kubermatic-master` (KKP source, `pkg/install/stack/kubermatic-master`).
+const MASTER_STACK: [&str; 7] = [
+    "kubermatic-operator",
+    "cert-manager",
+    "dex",
+    "oauth",
+    "nginx-ingress-controller",
+    "envoy-gateway-controller",
+    "telemetry",
+];
+
+/// S6: no Job of the installer is made while a release of its stack is failed or pending.
+pub(super) struct NoThreatenedRelease;
+
+impl Property for NoThreatenedRelease {
+    fn see(&mut self, seen: &Seen<'_>, report: &mut Report) {
+        let Some(write) = seen.write().filter(|write| write.verb == Verb::Create) else {
+            return;
+        };
+        let job = write.after.as_deref().filter(|_| write.object.is("batch", "jobs"));
+        if job.and_then(|job| label(job, names::STEP_LABEL)) != Some("installer") {
+            return;
+        }
+        for (name, status) in threatened(seen.world, &seen.expectations.master) {
+            if MASTER_STACK.contains(&name.as_str()) {
+                report.say(
+                    "S6",
+                    &write.object,
+                    format!("created while release {name} was {status}"),
+                );
+            }
+        }
+    }
+}
+
 /// Releases whose newest revision the installer would throw away, by name, with their state.
 fn threatened(world: &World, master: &str) -> BTreeMap<String, String> {
     let mut newest: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();

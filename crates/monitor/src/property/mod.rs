@@ -13,6 +13,7 @@ mod gate;
 mod installer;
 mod leases;
 mod liveness;
+mod managed;
 mod order;
 mod ownership;
 mod phases;
@@ -153,6 +154,7 @@ pub(crate) fn all(sources: Sources) -> Vec<Box<dyn Property>> {
         Box::new(installer::NoBlindRetry::default()),
         Box::new(installer::NoPurge::default()),
         Box::new(installer::NeverKilled::default()),
+        Box::new(installer::NoThreatenedRelease),
         Box::new(throttle::Limit::default()),
         Box::new(throttle::LimitInForce),
         Box::new(order::Order),
@@ -163,6 +165,8 @@ pub(crate) fn all(sources: Sources) -> Vec<Box<dyn Property>> {
         Box::new(rest::Quiet::default()),
         Box::new(ownership::OnlyOurs),
         Box::new(ownership::Deletes),
+        Box::new(managed::OwnedFields),
+        Box::new(managed::NoteGone),
         Box::new(fixpoint::NoEmptyWrite),
         Box::new(evidence::ProvenDone),
         Box::new(conditions::Conditions),
