@@ -142,6 +142,7 @@ async fn control(context: Arc<Context>) {
     let controller = Controller::new(upgrades, watcher::Config::default())
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_all_on(context.trigger.stream());
+    context.trigger.know(controller.store());
     controller
         .run(reconcile, error_policy, context.clone())
         .for_each(|result| {

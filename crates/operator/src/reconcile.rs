@@ -60,7 +60,12 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
     let request = request(context, &object);
     let now = Timestamp::now();
     let needs = needs(request.as_ref().ok(), &status, &observe::object_facts(&object));
-    let facts = observe::all(context, &object, request.as_ref().ok(), &status, &needs, now).await;
+    // Reading changes nothing, so it can be given up at any point.
+    let facts = tokio::select! {
+        biased;
+        facts = Box::pin(observe::all(context, &object, request.as_ref().ok(), &status, &needs, now)) => facts,
+        () = context.trigger.end_wanted(&object) => return Ok(Action::requeue(BREATH)),
+    };
     let decision = decide(request.as_ref(), &status, &facts, &context.timing);
     let intent = record::intent(context, &object, &status, &decision).await?;
     record::events(context, &object, &decision.events).await;

@@ -1,9 +1,11 @@
 //! Clients of the seeds, each made from the Seed's kubeconfig Secret. Talks to the master (Secrets) and to seeds.
 //!
 //! A client belongs to one (Seed UID, Secret resourceVersion): a rotated kubeconfig makes a new one, and a Seed that was
-//! deleted and made again never inherits one.
+//! deleted and made again never inherits one. A seed that costs time without answering is left alone for a while, so that
+//! it delays nobody else; a new kubeconfig ends that at once.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kkp_upgrade_connection::{Connector, Peer};
@@ -11,8 +13,19 @@ use kkp_upgrade_kkp::types::Seed;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Mutex;
 
-use crate::call::{CallError, call};
+use crate::call::{CallError, call, call_within};
 use crate::kubeconfig;
+
+/// Longest that a seed may take to say who it is.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// A failure that comes sooner delays nobody: the seed is asked again in the next round.
+const COSTLY: Duration = Duration::from_secs(1);
+/// How long a seed is left alone after its first costly failure; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest that a seed is left alone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest UID that is believed; Kubernetes' own have 36 characters.
+const UID_LENGTH: usize = 64;
 
 /// A connection to one seed.
 #[derive(Clone)]
@@ -22,7 +35,19 @@ pub struct SeedConnection {
     /// UID of the seed's `kube-system` namespace: tells which cluster answers.
     pub cluster_uid: String,
     /// (Seed UID, Secret resourceVersion) that it was made from.
-    pub identity: (String, String),
+    pub identity: Identity,
+}
+
+/// (Seed UID, resourceVersion of the kubeconfig Secret).
+type Identity = (String, String);
+
+/// A seed that costs time without answering.
+#[derive(Debug, Clone)]
+struct Pause {
+    identity: Identity,
+    until: Instant,
+    length: Duration,
+    why: String,
 }
 
 /// Connections by name of the Seed.
@@ -30,6 +55,7 @@ pub struct SeedConnection {
 pub struct SeedConnections {
     connector: Connector,
     known: Mutex<BTreeMap<String, SeedConnection>>,
+    paused: Mutex<BTreeMap<String, Pause>>,
 }
 
 impl SeedConnections {
@@ -39,20 +65,21 @@ impl SeedConnections {
         Self {
             connector,
             known: Mutex::default(),
+            paused: Mutex::default(),
         }
     }
 
     /// A connection to the seed that just answered.
     ///
     /// # Errors
-    /// When the kubeconfig cannot be read or used, or the seed does not answer.
+    /// When the kubeconfig cannot be read or used, or the seed does not answer, or is left alone because it did not.
     pub async fn connect(&self, master: &Client, seed: &Seed) -> Result<SeedConnection, CallError> {
         let name = seed.name_any();
         let (secret, key) = kubeconfig_secret(seed);
         let namespace = secret.1.clone().or_else(|| seed.namespace()).unwrap_or_default();
-        let what = format!("kubeconfig Secret {namespace}/{} of Seed {name}", secret.0);
+        let place = format!("kubeconfig Secret {namespace}/{} of Seed {name}", secret.0);
         let stored = call(
-            &what,
+            &place,
             Api::<Secret>::namespaced(master.clone(), &namespace).get(&secret.0),
         )
         .await?;
@@ -60,34 +87,92 @@ impl SeedConnections {
             seed.uid().unwrap_or_default(),
             stored.resource_version().unwrap_or_default(),
         );
-        if let Some(known) = self
-            .known
-            .lock()
-            .await
-            .get(&name)
-            .filter(|known| known.identity == identity)
-        {
-            let cluster_uid = cluster_uid(&known.client, &name).await?;
-            return Ok(SeedConnection {
-                cluster_uid,
-                ..known.clone()
-            });
+        if let Some(why) = self.left_alone(&name, &identity, Instant::now()).await {
+            return Err(CallError::unusable(format!("seed {name}"), why));
         }
-        let peer = Peer::Seed { name: name.clone() };
-        let client = client(&self.connector, &peer, &stored, (&key, &what)).await?;
-        let cluster_uid = cluster_uid(&client, &name).await?;
-        let connection = SeedConnection {
-            client,
-            cluster_uid,
-            identity,
+        let known = self.known.lock().await.get(&name).cloned();
+        let client = match known.filter(|known| known.identity == identity) {
+            Some(known) => known.client,
+            None => {
+                client(
+                    &self.connector,
+                    &Peer::Seed { name: name.clone() },
+                    &stored,
+                    (&key, &place),
+                )
+                .await?
+            }
         };
-        self.known.lock().await.insert(name, connection.clone());
-        Ok(connection)
+        let began = Instant::now();
+        match identify(&client, &name, &place).await {
+            Ok(cluster_uid) => {
+                let connection = SeedConnection {
+                    client,
+                    cluster_uid,
+                    identity,
+                };
+                self.known.lock().await.insert(name, connection.clone());
+                Ok(connection)
+            }
+            Err(problem) => {
+                self.failed(&name, &identity, &problem, began.elapsed()).await;
+                Err(CallError::unusable(format!("seed {name}"), problem))
+            }
+        }
+    }
+
+    /// Notes that a seed could not be read to the end, in this time.
+    pub async fn failed(&self, name: &str, identity: &Identity, why: &str, took: Duration) {
+        if took < COSTLY {
+            return;
+        }
+        let mut paused = self.paused.lock().await;
+        let before = paused.get(name).filter(|pause| pause.identity == *identity);
+        let length = before.map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
+        tracing::warn!(seed = name, why, pause = length.as_secs(), "left alone for a while");
+        let pause = Pause {
+            identity: identity.clone(),
+            until: Instant::now() + length,
+            length,
+            why: why.to_owned(),
+        };
+        paused.insert(name.to_owned(), pause);
+    }
+
+    /// Notes that a seed was read to the end.
+    pub async fn succeeded(&self, name: &str) {
+        self.paused.lock().await.remove(name);
+    }
+
+    /// Why a seed is not asked now; a kubeconfig that changed is tried at once.
+    async fn left_alone(&self, name: &str, identity: &Identity, now: Instant) -> Option<String> {
+        let paused = self.paused.lock().await;
+        let pause = paused.get(name).filter(|pause| pause.identity == *identity)?;
+        (now < pause.until).then(|| pause.why.clone())
     }
 
     /// The connections that have been made, by name of the Seed.
     pub async fn known(&self) -> BTreeMap<String, SeedConnection> {
         self.known.lock().await.clone()
+    }
+}
+
+/// UID of the cluster behind a seed's kubeconfig, or what is wrong and what to do.
+async fn identify(client: &Client, name: &str, secret: &str) -> Result<String, String> {
+    let api = Api::<Namespace>::all(client.clone());
+    let answer = call_within(ANSWER_DEADLINE, "namespace kube-system", api.get("kube-system")).await;
+    match answer.and_then(|namespace| uid(&namespace, "namespace kube-system")) {
+        Ok(uid) => Ok(uid),
+        Err(error) if error.code() == Some(401) => Err(format!(
+            "401 Unauthorized: token or certificate expired or revoked; put a new one into {secret}"
+        )),
+        Err(error) if error.code() == Some(403) => Err(format!(
+            "403 Forbidden: the user of {secret} may not read the cluster; KKP needs cluster-admin"
+        )),
+        Err(error) => {
+            tracing::debug!(seed = name, %error, "does not say who it is");
+            Err(error.to_string())
+        }
     }
 }
 
@@ -128,8 +213,60 @@ async fn client(
 pub async fn cluster_uid(client: &Client, name: &str) -> Result<String, CallError> {
     let what = format!("namespace kube-system of {name}");
     let namespace = call(&what, Api::<Namespace>::all(client.clone()).get("kube-system")).await?;
-    namespace
-        .metadata
-        .uid
-        .ok_or_else(|| CallError::unusable(what, "has no UID"))
+    uid(&namespace, &what)
+}
+
+/// The namespace's UID, where it can be one: it is written into status, which takes no text of any length.
+fn uid(namespace: &Namespace, what: &str) -> Result<String, CallError> {
+    let uid = namespace.metadata.uid.clone().unwrap_or_default();
+    let sane = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    if uid.is_empty() || uid.len() > UID_LENGTH || !uid.chars().all(sane) {
+        return Err(CallError::unusable(what, "has no UID"));
+    }
+    Ok(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(uid: &str) -> Namespace {
+        let mut namespace = Namespace::default();
+        namespace.metadata.uid = Some(uid.to_owned());
+        namespace
+    }
+
+    #[test]
+    fn only_a_uid_is_believed() {
+        let good = "0b5e8a2c-6c5e-4a7b-9f57-2b9c43a0f5d1";
+        assert_eq!(uid(&namespace(good), "it").unwrap(), good);
+        for bad in ["", "a b", "a\nb", &"a".repeat(65)] {
+            assert!(uid(&namespace(bad), "it").is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_costly_seed_is_left_alone_longer_each_time_until_it_answers_or_its_kubeconfig_changes() {
+        let seeds = SeedConnections::default();
+        let identity = ("uid".to_owned(), "1".to_owned());
+        let renewed = ("uid".to_owned(), "2".to_owned());
+        seeds.failed("eu", &identity, "refused", Duration::from_millis(5)).await;
+        assert_eq!(seeds.left_alone("eu", &identity, Instant::now()).await, None);
+        let mut lengths = Vec::new();
+        for _ in 0..7 {
+            seeds.failed("eu", &identity, "no answer", ANSWER_DEADLINE).await;
+            lengths.push(seeds.paused.lock().await.get("eu").unwrap().length.as_secs());
+        }
+        assert_eq!(lengths, [2, 4, 8, 16, 30, 30, 30]);
+        let now = Instant::now();
+        assert_eq!(
+            seeds.left_alone("eu", &identity, now).await.as_deref(),
+            Some("no answer")
+        );
+        assert_eq!(seeds.left_alone("us", &identity, now).await, None);
+        assert_eq!(seeds.left_alone("eu", &renewed, now).await, None);
+        assert_eq!(seeds.left_alone("eu", &identity, now + LONGEST_PAUSE).await, None);
+        seeds.succeeded("eu").await;
+        assert_eq!(seeds.left_alone("eu", &identity, now).await, None);
+    }
 }

@@ -9,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// What is logged unless a flag says otherwise.
 pub const DEFAULT_FILTER: &str = "info,kube_client=warn,kube_runtime=warn,tower=warn,hyper_util=warn";
 
+/// kube's client logs an answer that it cannot parse, whole: it may be a Secret, or a hostile server's 32 MiB.
+const NEVER: &str = "kube_client::client=error";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -25,7 +28,8 @@ pub enum LogFormat {
 /// When `filter` cannot be parsed, or logging has been started before.
 pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("log filter {filter:?}: not of the form info,kkp_upgrade_operator=debug"))?;
+        .with_context(|| format!("log filter {filter:?}: not of the form info,kkp_upgrade_operator=debug"))?
+        .add_directive(NEVER.parse()?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -48,7 +52,9 @@ mod tests {
 
     #[test]
     fn the_default_filter_can_be_parsed() {
-        EnvFilter::try_new(DEFAULT_FILTER).unwrap();
+        EnvFilter::try_new(DEFAULT_FILTER)
+            .unwrap()
+            .add_directive(NEVER.parse().unwrap());
     }
 
     #[test]

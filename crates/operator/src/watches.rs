@@ -2,29 +2,35 @@
 //! wakes; every decision reads live. Talks to master and seeds, reading only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_kkp::types::{Addon, Cluster, KubermaticConfiguration, Seed};
 use kube::api::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::context::{Context, UPGRADE_LABEL};
+use crate::context::{ABORT_ANNOTATION, Context, UPGRADE_LABEL};
 
 /// Changes that come close together wake once; the first wakes at once.
 const COALESCE: Duration = Duration::from_millis(200);
+
+/// How often a round that reads looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// Makes every KKPUpgrade look again.
 pub struct Trigger {
     sender: watch::Sender<u64>,
     seeds: Mutex<SeedWatches>,
+    upgrades: OnceLock<Store<KKPUpgradeObject>>,
 }
 
 /// Watches inside seeds, while at least one run is locked.
@@ -39,11 +45,32 @@ impl Default for Trigger {
         Self {
             sender: watch::Sender::new(0),
             seeds: Mutex::default(),
+            upgrades: OnceLock::new(),
         }
     }
 }
 
 impl Trigger {
+    /// From now on knows what the watch of KKPUpgrades has seen.
+    pub fn know(&self, upgrades: Store<KKPUpgradeObject>) {
+        let _ = self.upgrades.set(upgrades);
+    }
+
+    /// Comes back when somebody wants the end of a run that `object` did not know of: a dead seed must not keep an abort
+    /// waiting. Whatever the watch has seen before `object` was read is old news.
+    pub async fn end_wanted(&self, object: &KKPUpgradeObject) {
+        let Some(store) = self.upgrades.get() else {
+            return std::future::pending().await;
+        };
+        let reference = ObjectRef::from_obj(object);
+        loop {
+            if store.get(&reference).is_some_and(|newer| wants_end(object, &newer)) {
+                return;
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
     /// Wakes every KKPUpgrade.
     pub fn all(&self) {
         self.sender.send_modify(|count| *count = count.wrapping_add(1));
@@ -58,6 +85,18 @@ impl Trigger {
             Some(((), receiver))
         })
     }
+}
+
+/// Whether `newer` is newer, and asks for an end where `object` does not.
+fn wants_end(object: &KKPUpgradeObject, newer: &KKPUpgradeObject) -> bool {
+    let version = |of: &KKPUpgradeObject| of.resource_version().and_then(|version| version.parse::<u64>().ok());
+    let (Some(known), Some(seen)) = (version(object), version(newer)) else {
+        return false;
+    };
+    let deleting = |of: &KKPUpgradeObject| of.metadata.deletion_timestamp.is_some();
+    let abort = |of: &KKPUpgradeObject| of.annotations().get(ABORT_ANNOTATION).cloned();
+    let asked = abort(newer).is_some() && abort(newer) != abort(object);
+    seen > known && (asked || (deleting(newer) && !deleting(object)))
 }
 
 /// Watches of the master that live as long as the operator.
@@ -173,4 +212,42 @@ where
         .default_backoff()
         .touched_objects()
         .filter_map(|event| std::future::ready(event.ok().map(|_| ())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade(version: &str, abort: Option<&str>) -> KKPUpgradeObject {
+        let mut metadata = serde_json::json!({"name": "u", "namespace": "kubermatic", "resourceVersion": version});
+        if let (Some(token), Some(metadata)) = (abort, metadata.as_object_mut()) {
+            let annotations = serde_json::json!({ABORT_ANNOTATION: token});
+            metadata.insert("annotations".to_owned(), annotations);
+        }
+        let object = serde_json::json!({
+            "apiVersion": "upgrade.k8c.io/v1alpha1", "kind": "KKPUpgrade", "metadata": metadata, "spec": {},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn only_a_newer_wish_for_the_end_counts() {
+        let object = upgrade("10", None);
+        assert!(wants_end(&object, &upgrade("11", Some("now"))));
+        for (newer, why) in [
+            (upgrade("11", None), "nothing was asked for"),
+            (upgrade("9", Some("now")), "old news: it has been taken back"),
+            (upgrade("10", Some("now")), "the same object"),
+            (upgrade("x", Some("now")), "nobody can tell which is newer"),
+        ] {
+            assert!(!wants_end(&object, &newer), "{why}");
+        }
+        assert!(!wants_end(&upgrade("10", Some("now")), &upgrade("11", Some("now"))));
+        let mut deleted = upgrade("11", None);
+        deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        ));
+        assert!(wants_end(&object, &deleted));
+        assert!(!wants_end(&deleted, &deleted));
+    }
 }

@@ -39,6 +39,11 @@ pub fn needs(request: Option<&Request>, status: &Status, object: &ObjectFacts) -
         queue: true,
         ..Needs::default()
     };
+    if super::start::end_wanted(status, object) {
+        // Answered at once, whatever can be read: a dead seed must not keep an abort waiting.
+        needs.platform = false;
+        return needs;
+    }
     if status.ending.is_some() || object.deleting {
         needs.evidence = target;
         return needs;

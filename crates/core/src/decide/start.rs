@@ -2,7 +2,7 @@
 
 use super::{Decision, round::Round};
 use crate::effect::Effect;
-use crate::facts::Known;
+use crate::facts::{Known, ObjectFacts};
 use crate::phase::{Outcome, Phase};
 use crate::reason::Reason;
 use crate::request::Request;
@@ -187,6 +187,13 @@ pub(super) fn answer_commands(round: &mut Round<'_>) {
             super::throttle::RELEASED.clone_into(&mut throttle.state);
         }
     }
+}
+
+/// Whether this round is the first to see that a run is to end.
+pub(super) fn end_wanted(status: &Status, object: &ObjectFacts) -> bool {
+    let running = status.phase().is_some_and(|phase| !phase.is_terminal());
+    let aborted = new_token(object.abort.as_ref(), status.last_handled_abort.as_ref()).is_some();
+    running && status.ending.is_none() && (aborted || object.deleting)
 }
 
 fn new_token(given: Option<&String>, handled: Option<&String>) -> Option<String> {

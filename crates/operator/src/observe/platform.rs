@@ -1,6 +1,7 @@
 //! Master and seeds, bounded in parallel: a dead seed delays nobody by more than its own time-out. Reading only.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -28,6 +29,9 @@ use crate::seeds::{SeedConnection, cluster_uid};
 
 /// Seeds that are read at the same time.
 const PARALLEL_SEEDS: usize = 8;
+/// Longest that one seed may take of a round after it has said who it is: one with 10,000 user clusters takes a few
+/// seconds.
+const SEED_TIME: Duration = Duration::from_secs(20);
 
 /// The platform, and the findings where they are asked for.
 pub(super) async fn read(
@@ -193,13 +197,7 @@ async fn read_seed(
         .await
         .map_err(|error| error.to_string());
     let (survey, clusters) = match (&connection, target) {
-        (Ok(connection), Some(target)) => {
-            let survey = Survey::read(&connection.client, namespace, &format!("seed {name}")).await;
-            let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
-            let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
-            let clusters = UserClusters::read(&connection.client, &name, target, &worker_name, before).await;
-            (survey, clusters)
-        }
+        (Ok(connection), Some(target)) => survey_seed(context, connection, namespace, &name, target, before).await,
         (Ok(_), None) => (
             Survey::unreadable("not read in this round"),
             UserClusters::unreadable("not read in this round"),
@@ -217,6 +215,38 @@ async fn read_seed(
         connection: connection.ok(),
         surveyed: target.is_some(),
     }
+}
+
+/// What runs on a seed that has said who it is, within the time that one seed may take of a round.
+async fn survey_seed(
+    context: &Context,
+    connection: &SeedConnection,
+    namespace: &str,
+    name: &str,
+    target: &str,
+    before: &BTreeSet<&str>,
+) -> (Survey, UserClusters) {
+    let began = Instant::now();
+    let reading = async {
+        let survey = Survey::read(&connection.client, namespace, &format!("seed {name}")).await;
+        let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
+        let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
+        let clusters = UserClusters::read(&connection.client, name, target, &worker_name, before).await;
+        (survey, clusters)
+    };
+    let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {
+        let why = format!("seed {name}: not read within {} s", SEED_TIME.as_secs());
+        (Survey::unreadable(&why), UserClusters::unreadable(&why))
+    });
+    let (survey, clusters) = &read;
+    match survey.problem().or_else(|| clusters.items.as_ref().err()) {
+        None => context.seeds.succeeded(name).await,
+        Some(why) => {
+            let took = began.elapsed();
+            context.seeds.failed(name, &connection.identity, why, took).await;
+        }
+    }
+    read
 }
 
 fn seed_facts(read: &ConnectedReading, target: Option<&str>) -> SeedFacts {

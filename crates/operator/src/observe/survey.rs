@@ -1,18 +1,22 @@
 //! What KKP runs on one cluster: Deployments, Pods and the stamp on its CRDs. Reading only.
 
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kkp_upgrade_kkp::evidence::{CLUSTER_CRD, Observed};
 use kube::api::{ListParams, ObjectMeta};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::call::{CallError, call};
 
 /// Objects per page: bounds what one answer can take.
 const PAGE: u32 = 500;
+/// Most pages of one list: a server whose list has no end is not believed. 100,000 objects are ten addons for each of
+/// 10,000 user clusters.
+const PAGES: usize = 200;
+/// Longest name of a Kubernetes object: a longer one is no API server's, and would break a status that repeats it.
+const NAME: usize = 253;
 
 /// What KKP runs on one cluster.
 pub(super) struct Survey {
@@ -58,6 +62,13 @@ impl Survey {
         }
     }
 
+    /// Why something of it could not be read.
+    pub(super) fn problem(&self) -> Option<&String> {
+        let (deployments, crd, pods) = (&self.deployments, &self.crd, &self.pods);
+        let problem = deployments.as_ref().err().or_else(|| crd.as_ref().err());
+        problem.or_else(|| pods.as_ref().err())
+    }
+
     pub(super) fn observed_deployments(&self) -> Observed<&[Deployment]> {
         match &self.deployments {
             Ok(deployments) => Observed::Found(deployments),
@@ -84,20 +95,25 @@ impl Survey {
 /// A whole list, page by page.
 pub(super) async fn list<K>(api: Api<K>, what: String, parameters: ListParams) -> Result<Vec<K>, CallError>
 where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let first = Some(parameters.limit(PAGE));
-    let pages = stream::try_unfold(first, |next| {
-        let (api, what) = (api.clone(), what.clone());
-        async move {
-            let Some(parameters) = next else {
-                return Ok::<_, CallError>(None);
-            };
-            let page = call(what, api.list(&parameters)).await?;
-            let token = page.metadata.continue_.filter(|token| !token.is_empty());
-            let next = token.map(|token| parameters.continue_token(&token));
-            Ok(Some((stream::iter(page.items).map(Ok), next)))
+    let mut next = parameters.limit(PAGE);
+    let mut items = Vec::new();
+    for _ in 0..PAGES {
+        let page = call(what.clone(), api.list(&next)).await?;
+        let absurd = |item: &K| item.meta().name.as_ref().is_some_and(|name| name.len() > NAME);
+        if page.items.iter().any(absurd) {
+            return Err(CallError::unusable(
+                what,
+                "the answer holds a name that no object can have",
+            ));
         }
-    });
-    pages.try_flatten().try_collect().await
+        items.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            None => return Ok(items),
+            Some(token) => next = next.continue_token(&token),
+        }
+    }
+    let problem = format!("the list has no end after {PAGES} pages");
+    Err(CallError::unusable(what, problem))
 }
