@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use kube::api::{ApiResource, ListParams, WatchEvent, WatchParams};
-use kube::core::GroupVersionKind;
+use kube::core::{DynamicResourceScope, GroupVersionKind};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,13 @@ pub(super) struct Source<K> {
 
 impl<K> Source<K>
 where
-    K: Resource<DynamicType = ApiResource> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + 'static,
 {
     pub(super) fn new(
         client: &Client,

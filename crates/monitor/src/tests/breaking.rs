@@ -77,7 +77,7 @@ fn s1_gate() {
         cluster: "eu".to_owned(),
         ..key("", "namespaces", "x")
     };
-    let story = Story::whole().edit("backed-up", "done", two);
+    let story = Story::whole().edit("backed-up", "finalizer-off", two);
     keeps(&story);
     breaks(
         "S1",
