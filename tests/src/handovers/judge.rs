@@ -21,6 +21,8 @@ struct Line {
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
     verb: String,
+    #[serde(default, rename = "requestURI")]
+    request_uri: String,
     #[serde(default)]
     user: Value,
     #[serde(default)]
@@ -88,7 +90,8 @@ pub fn judge(audit_log: &Path) -> anyhow::Result<Judgement> {
 }
 
 fn write(line: Line) -> Option<Write> {
-    if !matches!(&*line.verb, "create" | "update" | "patch" | "delete") {
+    let writes = matches!(&*line.verb, "create" | "update" | "patch" | "delete");
+    if !writes || line.request_uri.contains("dryRun=") {
         return None;
     }
     let of = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

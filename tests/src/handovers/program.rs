@@ -62,10 +62,10 @@ async fn stops() -> anyhow::Result<()> {
         );
         drop(gate);
         bed.running.lab.stop()?;
-        let judgement = reported?;
         for stop in all.stops.iter().skip(before) {
             say(&line(stop))?;
         }
+        let judgement = reported?;
         let (refused, stale) = (judgement.refused.len(), judgement.stale.len());
         say(&format!(
             "run {run}: {} stops, stale writes: {stale} accepted, {refused} refused or without effect",

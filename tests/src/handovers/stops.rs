@@ -12,8 +12,8 @@ use super::gate::{Call, Gate, Held, Request};
 use super::replicas::DEADLINE;
 use crate::bed::Bed;
 
-/// The second write of another operator begins when the first one has been answered.
-const WRITES: usize = 2;
+/// So many writes begin: the last but one, which is the new leader's effect behind its status, has been answered then.
+const WRITES: usize = 3;
 /// How long the others may have nothing to write.
 const SILENCE: Duration = Duration::from_secs(4);
 
