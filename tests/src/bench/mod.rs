@@ -161,14 +161,17 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
             .figures
             .extend(Box::pin(overhead::measure(&operator, &tell)).await?);
     }
+    let mut code = ExitCode::SUCCESS;
     for shape in options.shapes() {
-        report
-            .figures
-            .extend(Box::pin(scenario::measure(shape, &operator, options, &tell)).await?);
+        let figures = &mut report.figures;
+        if let Err(error) = Box::pin(scenario::measure(shape, &operator, options, &tell, figures)).await {
+            tell.say(&format!("{shape}: not measured to its end: {error:#}"));
+            code = ExitCode::FAILURE;
+        }
     }
     if let Some(file) = &options.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
     std::io::stdout().lock().write_all(report.table().as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }

@@ -337,3 +337,26 @@ fn field_set(value: &Value) -> Value {
         _ => json!({}),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_as_big_as_real_ones() {
+        let bytes = |object: Value| object.to_string().len();
+        let cluster = bytes(cluster("c010001", "v2.31.0", false));
+        assert!((8_000..16_000).contains(&cluster), "Cluster: {cluster}");
+        let addon = bytes(addon("canal", "c010001", "v2.31.0"));
+        assert!((1_500..3_500).contains(&addon), "Addon: {addon}");
+        let deployment = bytes(deployment("usercluster-controller", "cluster-c010001", "v2.31.0", 10, true));
+        assert!((4_000..9_000).contains(&deployment), "Deployment: {deployment}");
+    }
+
+    #[test]
+    fn a_template_holds_the_name_wherever_it_belongs() {
+        let templates = ClusterTemplates::of("v2.31.0");
+        assert_eq!(templates.done.len(), ADDONS.len() + 2);
+        assert_eq!(templates.done.last().map(|(resource, _)| *resource), Some("clusters"));
+    }
+}

@@ -35,7 +35,7 @@ pub struct Scenario {
     pub edges: Vec<(&'static str, f64)>,
 }
 
-/// Measures one shape; every figure that it yields.
+/// Measures one shape; every figure that it yields goes into `figures`, also those before something did not come about.
 ///
 /// # Errors
 /// When something does not come about at all; slowness is a figure, not an error.
@@ -44,7 +44,8 @@ pub async fn measure(
     operator: &std::path::Path,
     options: &Options,
     tell: &Teller,
-) -> anyhow::Result<Vec<Figure>> {
+    figures: &mut Vec<Figure>,
+) -> anyhow::Result<()> {
     tell.say(&format!(
         "{shape} user clusters: starting master, {} light seeds",
         shape.seeds
@@ -59,7 +60,8 @@ pub async fn measure(
         record,
         edges: Vec::new(),
     };
-    let result = Box::pin(scenario.run(options, tell)).await;
+    let result = Box::pin(scenario.run(options, tell, figures)).await;
+    reaction::figures(&scenario.edges, shape, figures);
     drop(scenario.record);
     drop(scenario.follower);
     let lab = scenario.fleet.bed.running.lab;
@@ -77,11 +79,10 @@ impl Scenario {
         &self.fleet.bed
     }
 
-    async fn run(&mut self, options: &Options, tell: &Teller) -> anyhow::Result<Vec<Figure>> {
+    async fn run(&mut self, options: &Options, tell: &Teller, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
         let shape = self.fleet.shape;
-        let mut figures = Vec::new();
-        let before = rest::writes(self, options.rest(), "no KKPUpgrade", &mut figures).await?;
-        memory_figures(&mut figures, "at rest, no KKPUpgrade", shape, before, false);
+        let before = rest::writes(self, options.rest(), "no KKPUpgrade", figures).await?;
+        memory_figures(figures, "at rest, no KKPUpgrade", shape, before, false);
         if options.wants_reaction() {
             tell.say(&format!("{shape}: blockers that come and go, aborts"));
             Box::pin(reaction::plans(self, options.repeat)).await?;
@@ -89,21 +90,28 @@ impl Scenario {
         }
         tell.say(&format!("{shape}: upgrade"));
         let began = Timestamp::now();
+        let worked = shipped::processor_time(self.bed())?;
         let length = Box::pin(self.upgrade(options)).await?;
+        let worked = shipped::processor_time(self.bed())? - worked;
         let highest = shipped::memory(self.bed())?;
-        memory_figures(&mut figures, "highest, through an upgrade", shape, highest, true);
-        let after = rest::writes(self, options.rest(), "KKPUpgrade Done", &mut figures).await?;
-        memory_figures(&mut figures, "at rest, KKPUpgrade Done", shape, after, false);
+        memory_figures(figures, "highest, through an upgrade", shape, highest, true);
+        let after = rest::writes(self, options.rest(), "KKPUpgrade Done", figures).await?;
+        memory_figures(figures, "at rest, KKPUpgrade Done", shape, after, false);
         let conditions = format!("{shape} light seeds, {}", load());
+        figures.push(Figure::new(
+            "processor time of the operator through an upgrade",
+            worked,
+            "s",
+            conditions.clone(),
+        ));
         figures.push(Figure::new(
             "upgrade from KKPUpgrade to Done",
             length.as_secs_f64(),
             "s",
             conditions.clone(),
         ));
-        self.calls(began, &mut figures)?;
-        reaction::figures(&self.edges, shape, &mut figures);
-        Ok(figures)
+        self.calls(began, figures)?;
+        Ok(())
     }
 
     /// A whole upgrade; how long it took. The seeds move only when the operator waits for them, so that each wait is one edge.

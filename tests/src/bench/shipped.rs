@@ -9,6 +9,8 @@ use super::figures::Figure;
 use crate::bed::Bed;
 
 const NAME: &str = "kkp-upgrade-operator";
+/// Clock ticks per second, as Linux tells user programs on every architecture that it is built for here.
+const TICKS: f64 = 100.0;
 
 /// Builds the operator for release and says where the program is.
 ///
@@ -76,12 +78,7 @@ pub struct Memory {
 /// # Errors
 /// When it does not run.
 pub fn memory(bed: &Bed) -> anyhow::Result<Memory> {
-    let lab = bed.running.lab.pid();
-    let folders = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
-    let status = folders
-        .filter(|folder| is_operator(folder) && descends(folder, lab))
-        .find_map(|folder| std::fs::read_to_string(folder.join("status")).ok())
-        .context("no process of the operator in the lab")?;
+    let status = std::fs::read_to_string(process(bed)?.join("status"))?;
     let read = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_whitespace()
@@ -94,6 +91,29 @@ pub fn memory(bed: &Bed) -> anyhow::Result<Memory> {
         now: read("VmRSS").context("VmRSS")?,
         highest: read("VmHWM").context("VmHWM")?,
     })
+}
+
+/// Processor time of the operator's process so far, in seconds: unlike all else that takes time, it does not depend on what
+/// else the machine does.
+///
+/// # Errors
+/// When it does not run.
+pub fn processor_time(bed: &Bed) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(process(bed)?.join("stat"))?;
+    // The name in brackets may hold spaces; user and system time are the 12th and 13th field behind it.
+    let (_, fields) = stat.rsplit_once(')').context("stat of the operator")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u32 = ticks.filter_map(|text| text.parse::<u32>().ok()).sum();
+    Ok(f64::from(ticks) / TICKS)
+}
+
+fn process(bed: &Bed) -> anyhow::Result<PathBuf> {
+    let lab = bed.running.lab.pid();
+    std::fs::read_dir("/proc")?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|folder| is_operator(folder) && descends(folder, lab))
+        .context("no process of the operator in the lab")
 }
 
 fn is_operator(folder: &Path) -> bool {
