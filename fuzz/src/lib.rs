@@ -24,11 +24,7 @@ pub const CANARY: &str = "c4nary-geheim-7f3a";
 /// Most memory that one input may take, in bytes.
 pub const MEMORY: u64 = 256 * 1024 * 1024;
 /// Most processor time that one input may take. Code without optimisation is some twenty times slower.
-pub const TIME: Duration = if cfg!(feature = "afl") {
-    Duration::from_millis(100)
-} else {
-    Duration::from_secs(2)
-};
+pub const TIME: Duration = Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 100 });
 /// Stack of the operator's worker threads.
 const STACK: usize = 2 * 1024 * 1024;
 

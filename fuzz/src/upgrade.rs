@@ -113,7 +113,9 @@ fn decided(
         "evidence is wanted without a platform".to_owned()
     })?;
     let waits = waits_for_queue(request.ok(), status);
-    holds(!waits || request.is_ok(), || "waits for the queue without a request".to_owned())?;
+    holds(!waits || request.is_ok(), || {
+        "waits for the queue without a request".to_owned()
+    })?;
     let decision = decide(request, status, &facts, &timing);
     holds(decide(request, status, &facts, &timing) == decision, || {
         "deciding twice differs".to_owned()

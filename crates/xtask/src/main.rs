@@ -4,6 +4,7 @@
 
 mod api_reference;
 mod definition;
+mod fuzz;
 mod outputs;
 mod permissions;
 mod reasons;
@@ -35,6 +36,8 @@ enum Command {
     Generate,
     /// Ends with 1 when a committed file differs from what would be generated.
     Check,
+    /// Runs the fuzz targets under AFL++, guided by coverage.
+    Fuzz(fuzz::Arguments),
     /// Plants known mistakes into a copy of the code and sees whether the tests notice.
     SeededBugs(seeded_bugs::Arguments),
 }
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Generate => generate(&root, &outputs, &mut stdout),
         Command::Check => check(&root, &outputs, &mut stdout),
+        Command::Fuzz(arguments) => fuzz::run(&root, &arguments, &mut stdout),
         Command::SeededBugs(arguments) => seeded_bugs::run(&root, &arguments, &mut stdout),
     }
 }
