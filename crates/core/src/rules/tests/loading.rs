@@ -217,8 +217,8 @@ fn an_expression_that_the_parser_might_not_survive_is_refused_before_it_is_parse
             "fail: has more than 1024 bytes",
         ),
         (
-            format!("it.paused{}", " || true".repeat(48)),
-            "fail: has more than 96 operators",
+            format!("it.paused{}", " || true".repeat(32)),
+            "fail: has more than 64 operators",
         ),
         (
             format!("{}it.paused{}", "(".repeat(7), ")".repeat(7)),
