@@ -130,7 +130,9 @@ fn mutations(target: Target) -> Result<()> {
     };
     on_worker(|| {
         TestRunner::new(config).run(&inputs, |(mut input, changes)| {
-            changes.iter().for_each(|change| apply(&mut input, change));
+            for change in &changes {
+                apply(&mut input, change);
+            }
             target.check_here(&input).map_err(|violation| {
                 TestCaseError::fail(format!("{target}: {violation}: {:?}", String::from_utf8_lossy(&input)))
             })
