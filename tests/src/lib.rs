@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod bench;
+pub mod campaign;
 pub mod demo;
 pub mod fault;
 pub mod faults;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kkp_upgrade_tests::{bench, demo, fault, handovers};
+use kkp_upgrade_tests::{bench, campaign, demo, fault, handovers};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         return kkp_upgrade_operator::operator::run(std::env::args_os().collect(), connector);
     }
     let result = match rest.first().and_then(|first| first.to_str()) {
+        Some("campaign") => campaign::cli::run(rest.get(1..).unwrap_or_default()),
         Some("demo") => demo::run(rest.get(1..).unwrap_or_default()),
         Some("bench") => bench::run(rest.get(1..).unwrap_or_default()),
         Some("handovers") => handovers::program::run(rest.get(1..).unwrap_or_default()),
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         Some("keeper") => kkp_lab::cli::run(&rest),
         Some("lab") => kkp_lab::cli::run(rest.get(1..).unwrap_or_default()),
         _ => Err(anyhow::anyhow!(
-            "say `demo`, `bench` or `lab`; the other programs are called by their own names"
+            "say `demo`, `bench`, `campaign` or `lab`; the other programs are called by their own names"
         )),
     };
     result.unwrap_or_else(|error| {

@@ -75,6 +75,9 @@ pub struct RunArguments {
     /// First pause between two attempts of a backup; doubled each time.
     #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
     pub retry_pause: Duration,
+    /// Longest that one API call may take.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "20000", value_parser = milliseconds)]
+    pub call_deadline: Duration,
     /// How long the lease of a leader must stay unchanged before another operator takes over. At most two minutes.
     #[arg(long, value_name = "MILLISECONDS", default_value = "15000", value_parser = milliseconds)]
     pub leader_lease: Duration,

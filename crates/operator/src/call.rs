@@ -8,7 +8,7 @@ use std::time::Duration;
 use kkp_upgrade_connection::AnswerError;
 use serde_json::error::Category;
 
-use crate::context::CALL_DEADLINE;
+use crate::deadline;
 
 /// Most that is told of a server's own words, in characters.
 const WORDS: usize = 200;
@@ -79,9 +79,9 @@ impl CallError {
 /// Makes one API call.
 ///
 /// # Errors
-/// When the server refuses, the connection fails, or no answer comes within [`CALL_DEADLINE`].
+/// When the server refuses, the connection fails, or no answer comes within the deadline.
 pub async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-    call_within(CALL_DEADLINE, what, future).await
+    call_within(deadline::of_a_call(), what, future).await
 }
 
 /// Makes one API call that has a deadline of its own.

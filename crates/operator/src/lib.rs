@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod call;
 pub mod context;
+pub mod deadline;
 pub mod execute;
 pub mod http;
 pub mod kubeconfig;

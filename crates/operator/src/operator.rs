@@ -29,7 +29,7 @@ use crate::reconcile::{error_policy, reconcile};
 use crate::refusals::Refusals;
 use crate::seeds::SeedConnections;
 use crate::watches::{self, Trigger};
-use crate::{prepare, record, telemetry};
+use crate::{deadline, prepare, record, telemetry};
 
 /// Rounds at the same time: each KKPUpgrade has one, and more than one works at a time only in dry runs.
 const CONCURRENCY: u16 = 4;
@@ -94,6 +94,7 @@ fn execute(command: Command, connector: Connector) -> anyhow::Result<()> {
 async fn operate(arguments: RunArguments, connector: Connector) -> anyhow::Result<()> {
     let timings = arguments.leader_timings();
     timings.check().context("leader election")?;
+    deadline::set(arguments.call_deadline);
     let config = Config::infer().await.context("no access to the API server")?;
     let context = Arc::new(build_context(&config, &connector, &arguments).await?);
     let stop = CancellationToken::new();

@@ -26,13 +26,15 @@ pub enum Verb {
     Delete,
     /// DELETE of many objects.
     DeleteCollection,
+    /// A write of any kind that is only tried, `dryRun=All`.
+    DryRun,
 }
 
 impl Verb {
     /// Whether it can change something.
     #[must_use]
     pub fn is_write(self) -> bool {
-        !matches!(self, Self::Get | Self::List | Self::Watch)
+        !matches!(self, Self::Get | Self::List | Self::Watch | Self::DryRun)
     }
 }
 
@@ -70,7 +72,8 @@ impl std::fmt::Display for Call {
 }
 
 /// Name of a peer in plans and records.
-pub(super) fn peer_name(peer: &Peer) -> String {
+#[must_use]
+pub fn peer_name(peer: &Peer) -> String {
     match peer {
         Peer::Master => "master".to_owned(),
         Peer::LeaderElection => "leader-election".to_owned(),
@@ -95,16 +98,18 @@ pub(super) fn parse(peer: &str, method: &Method, uri: &Uri, body: &[u8]) -> Call
         [resource, rest @ ..] => ((*resource).to_owned(), part(rest, 0), part(rest, 1)),
     };
     let is_object = !below_version.is_empty();
-    let watches = uri
-        .query()
-        .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    let asks = |wanted: &str| {
+        uri.query()
+            .is_some_and(|query| query.split('&').any(|pair| pair == wanted))
+    };
     let verb = match *method {
+        _ if asks("dryRun=All") => Verb::DryRun,
         Method::POST => Verb::Create,
         Method::PUT => Verb::Update,
         Method::PATCH => Verb::Patch,
         Method::DELETE if name.is_empty() => Verb::DeleteCollection,
         Method::DELETE => Verb::Delete,
-        _ if watches => Verb::Watch,
+        _ if asks("watch=true") => Verb::Watch,
         _ if is_object && name.is_empty() => Verb::List,
         _ => Verb::Get,
     };
@@ -203,6 +208,10 @@ mod tests {
         assert_eq!(
             call(&get, "/api/v1/pods?&watch=true&x=1", ""),
             "master watch pods during "
+        );
+        assert_eq!(
+            call(&Method::PATCH, &format!("{namespaced}/u?&dryRun=All"), ""),
+            "master dry-run kkpupgrades/u during "
         );
         assert_eq!(call(&get, "/version", ""), "master get /version during ");
         assert_eq!(

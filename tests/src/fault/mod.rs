@@ -13,8 +13,8 @@ mod record;
 mod tally;
 mod watch;
 
-pub use self::call::{Call, Verb};
+pub use self::call::{Call, Verb, peer_name};
 pub use self::layer::connector;
-pub use self::plan::{Fault, Plan, Point, Strike, WatchFault};
+pub use self::plan::{Fault, Plan, Point, Strike, WatchDoes, WatchFault};
 pub use self::record::{FaultFolder, MOUNT};
 pub use self::tally::{Line, Tally};
