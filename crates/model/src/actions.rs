@@ -120,13 +120,26 @@ impl Model for World {
             retry: Token::None,
             release: Token::None,
         };
+        let inherited = self.bounds.inherited.then_some(Mark {
+            owner: 7,
+            original: self.bounds.original,
+            applied: 5,
+        });
         let state = State {
             upgrades: vec![upgrade; self.bounds.upgrades],
             operators: vec![Operator::Idle; self.bounds.operators],
             platform: Platform {
-                field: self.bounds.original,
-                mark: None,
-                in_force: self.bounds.original.unwrap_or(10),
+                field: if inherited.is_some() {
+                    Some(5)
+                } else {
+                    self.bounds.original
+                },
+                in_force: if inherited.is_some() {
+                    5
+                } else {
+                    self.bounds.original.unwrap_or(10)
+                },
+                mark: inherited,
                 lease: Lease::Absent,
                 release: Release::Deployed,
                 touched: false,
@@ -138,7 +151,7 @@ impl Model for World {
             attempts: Vec::new(),
             truth: Truth {
                 rightful: self.bounds.original,
-                ours: false,
+                ours: self.bounds.inherited,
                 leftovers: false,
                 backed: vec![0; self.bounds.upgrades],
             },

@@ -19,6 +19,8 @@ const IN_FORCE: &str = "InForce";
 const CONTESTED: &str = "Contested";
 /// State after a person asked to put the limit back at once.
 pub(super) const RELEASED: &str = "Released";
+/// State from the first write towards the old limit on, where the new one was still being written.
+const RESTORING: &str = "Restoring";
 /// State after the limit was put back.
 pub(super) const RESTORED: &str = "Restored";
 
@@ -258,6 +260,22 @@ fn lost_note(round: &Round<'_>, configuration: &ConfigurationFacts, throttle: &T
     (!over && configuration.maximum_parallel_reconciles == Some(mark.applied)).then_some(mark)
 }
 
+/// The write of the limit was intended and is not to be seen: a process that was thought dead may still make it, against
+/// the version that it read. A write that keeps the value and is put back like any other makes that version an old one.
+fn overtake(round: &mut Round<'_>, configuration: &ConfigurationFacts) -> Effect {
+    let original = configuration.maximum_parallel_reconciles;
+    let mark = ThrottleMark {
+        owner: round.facts.object.uid.clone(),
+        original,
+        applied: original.unwrap_or(KKP_DEFAULT),
+    };
+    if let Some(throttle) = round.status.throttle.as_mut() {
+        throttle.original = original.map(|value| i32::try_from(value).unwrap_or(i32::MAX));
+    }
+    let resource_version = configuration.resource_version.clone();
+    Effect::SetThrottle { mark, resource_version }
+}
+
 /// The next action towards the limit as it was. A value that is not ours is left alone (a human wins).
 pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bool) -> PutBack {
     let Some(throttle) = round.status.throttle.clone() else {
@@ -266,7 +284,10 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
     let configuration = &platform.configuration;
     let mark = match &configuration.throttle_mark {
         Known::Is(Some(mark)) => Some(mark.clone()).filter(|mark| mark.owner == round.facts.object.uid),
-        Known::Is(None) => lost_note(round, configuration, &throttle),
+        Known::Is(None) => match lost_note(round, configuration, &throttle) {
+            None if throttle.state == APPLYING => return PutBack::Effect(overtake(round, configuration)),
+            lost => lost,
+        },
         // What stood there before is forgotten only with a note that was read and is gone.
         unknown => {
             return PutBack::Waiting(unreadable_note(configuration, unknown.why_not()));
@@ -275,6 +296,14 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
     if let Some(mark) = mark {
         let write_value = configuration.maximum_parallel_reconciles == Some(mark.applied);
         let resource_version = configuration.resource_version.clone();
+        if let Some(throttle) = round
+            .status
+            .throttle
+            .as_mut()
+            .filter(|throttle| throttle.state == APPLYING)
+        {
+            RESTORING.clone_into(&mut throttle.state);
+        }
         return PutBack::Effect(Effect::RestoreThrottle {
             original: mark.original,
             write_value,

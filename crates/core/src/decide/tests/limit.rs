@@ -1,6 +1,7 @@
 //! The limit on parallel reconciles when other hands are at work.
 
 use super::world::{TO, UID, World};
+use crate::effect::Effect;
 use crate::facts::{Known, ThrottleMark};
 use crate::phase::Phase;
 
@@ -213,4 +214,21 @@ fn a_mark_whose_upgrade_still_exists_and_a_plan_leave_it_alone() {
         (world.phase(), world.did("RestoreThrottle"), world.field),
         (Phase::Done, 0, Some(5))
     );
+}
+
+#[test]
+fn a_limit_that_was_intended_and_not_written_is_overtaken_before_the_run_ends() {
+    let mut world = World::new();
+    world.until(|world| world.status.step.as_ref().is_some_and(|step| step.name == "Throttle"));
+    let decision = world.decide();
+    let Some(late @ Effect::SetThrottle { .. }) = decision.effect.clone() else {
+        panic!("{:?}", decision.effect);
+    };
+    // The process hangs between intent and effect, and another one ends the run.
+    world.record(&decision);
+    world.object.abort = Some("1".to_owned());
+    world.settle();
+    assert_eq!((world.phase(), world.field), (Phase::Aborted, Some(20)));
+    world.carry_out(&late);
+    assert_eq!((world.field, &world.mark), (Some(20), &Known::Is(None)));
 }

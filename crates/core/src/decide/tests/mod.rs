@@ -4,6 +4,7 @@ mod aborting;
 mod happy;
 mod identities;
 mod installing;
+mod laws;
 mod limit;
 mod properties;
 mod refusals;
