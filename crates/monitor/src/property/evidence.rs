@@ -21,7 +21,7 @@ const MASTER: [&str; 3] = [
     "kubermatic-webhook",
 ];
 /// Deployments of KKP's seed components (KKP source, `pkg/controller/operator/seed/resources`).
-const SEED: [&str; 2] = ["kubermatic-seed-controller-manager", "kubermatic-seed-webhook"];
+const SEED: [&str; 2] = ["kubermatic-seed-controller-manager", "kubermatic-webhook"];
 /// Conditions of a Cluster that carry the version which reconciled it last (KKP source, `pkg/controller/util`).
 const CLUSTER: [&str; 4] = [
     "ClusterControllerReconciledSuccessfully",
@@ -78,13 +78,14 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     fn master(&self) -> Vec<String> {
-        let mut missing = self.deployments(&MASTER);
+        // A seed has a webhook of the same name, whose turn comes later.
+        let mut missing = self.deployments(&MASTER, |cluster| cluster == self.expectations.master);
         missing.extend(self.definition(&self.expectations.master));
         missing
     }
 
     fn seeds(&self) -> Vec<String> {
-        let mut missing = self.deployments(&SEED);
+        let mut missing = self.deployments(&SEED, |_| true);
         let clusters = self.world.clusters().iter();
         missing.extend(clusters.filter_map(|cluster| self.definition(cluster)));
         missing
@@ -107,9 +108,10 @@ impl Proof<'_> {
     }
 
     /// Deployments of KKP run an image of the target, all of them, ready.
-    fn deployments(&self, wanted: &[&str]) -> Vec<String> {
-        let ours =
-            |key: &ObjectKey| key.namespace == self.expectations.namespace && wanted.contains(&key.name.as_str());
+    fn deployments(&self, wanted: &[&str], on: impl Fn(&str) -> bool) -> Vec<String> {
+        let ours = |key: &ObjectKey| {
+            on(&key.cluster) && key.namespace == self.expectations.namespace && wanted.contains(&key.name.as_str())
+        };
         let all = self.world.of("apps", "deployments").filter(|(key, _)| ours(key));
         all.filter_map(|(key, deployment)| self.not_rolled_out(key, deployment))
             .collect()

@@ -109,9 +109,6 @@ pub(super) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// What is missing until every cluster in scope has a verified backup.
 fn not_backed_up(upgrade: &Upgrade, world: &World, master: &str) -> Vec<String> {
-    if !upgrade.is_true(ConditionType::BackupVerified) {
-        return vec!["BackupVerified is not True".to_owned()];
-    }
     if upgrade.spec("/backup/policy").and_then(Value::as_str) == Some("Skip") {
         let accepted = upgrade.spec("/acceptedRisks").and_then(Value::as_array);
         let rule = |risk: &Value| risk.get("rule").and_then(Value::as_str) == Some("backup-skipped");
@@ -120,6 +117,9 @@ fn not_backed_up(upgrade: &Upgrade, world: &World, master: &str) -> Vec<String> 
         } else {
             vec!["no backup, and nobody accepted the risk `backup-skipped`".to_owned()]
         };
+    }
+    if !upgrade.is_true(ConditionType::BackupVerified) {
+        return vec!["BackupVerified is not True".to_owned()];
     }
     // A seed on the master's cluster is covered by the master's backup; one with a cluster of its own is not.
     let needs_its_own = |name: &str| name == "master" || (name != master && world.clusters().contains(name));

@@ -36,10 +36,15 @@ impl Property for Order {
 fn in_order(upgrade: &Upgrade, seen: &Seen<'_>, report: &mut Report) {
     let before = seen.change().map(|(before, _)| before);
     let already_there = upgrade.reason() == "AlreadyAtTarget";
+    // Whether that was allowed is S1's.
+    let skipped = |condition| {
+        let found = upgrade.status.condition(condition);
+        found.is_some_and(|found| found.reason == "BackupSkipped")
+    };
     for pair in ORDER.windows(2) {
         let [first, second] = pair else { continue };
         let news = before.is_some_and(|before| !before.is_true(*second)) && upgrade.is_true(*second);
-        if news && !upgrade.is_true(*first) && !already_there {
+        if news && !upgrade.is_true(*first) && !skipped(*first) && !already_there {
             report.say("S11", upgrade.title(), format!("{second} became True before {first}"));
         }
     }

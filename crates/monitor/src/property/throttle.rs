@@ -49,8 +49,8 @@ fn is_configuration(write: &Write) -> bool {
 pub(super) struct Limit {
     /// Value before the first write, by UID of the upgrade that wrote it.
     originals: BTreeMap<String, Option<i64>>,
-    /// Upgrades whose value somebody else has changed.
-    contested: BTreeMap<String, Option<i64>>,
+    /// The value that somebody else wrote last.
+    foreign: Option<Option<i64>>,
 }
 
 impl Property for Limit {
@@ -91,10 +91,8 @@ impl Limit {
         let (old, new) = (read(before), read(after));
         let (was, is) = (limit(before), limit(after));
         if !write.actor.is_operator() {
-            if was != is
-                && let Some(note) = old.or(new)
-            {
-                self.contested.insert(note.owner, is);
+            if was != is {
+                self.foreign = Some(is);
             }
             return;
         }
@@ -111,6 +109,7 @@ impl Limit {
         match (old, new) {
             (Some(old), None) => restored(write, &old, (was, is), report),
             (old, Some(new)) => self.set(write, (old, &new), (was, is), seen, report),
+            (None, None) if is_remembered(seen.world, was, is) => {}
             (None, None) => {
                 let text = format!(
                     "changed from {} to {} without a note of what it was",
@@ -178,7 +177,7 @@ impl Limit {
                 );
             }
             // Another run's value, or a person's, is not ours to judge.
-            if note.is_none() && value != *original && self.contested.get(&upgrade.uid) != Some(&value) {
+            if note.is_none() && value != *original && self.foreign != Some(value) {
                 let text = format!(
                     "{} is {when} and the limit is {} instead of {}",
                     upgrade.title(),
@@ -189,6 +188,14 @@ impl Limit {
             }
         }
     }
+}
+
+/// Whether a run's status says that this value is its own and that one was there before: the note itself may be lost.
+fn is_remembered(world: &World, was: Option<i64>, is: Option<i64>) -> bool {
+    let throttles = world.upgrades().filter_map(|upgrade| upgrade.status.throttle.as_ref());
+    let mut remembered =
+        throttles.map(|throttle| (Some(i64::from(throttle.applied)), throttle.original.map(i64::from)));
+    remembered.any(|values| values == (was, is))
 }
 
 /// The note was taken off: the value is the original, or somebody else's that was left alone.
