@@ -4,7 +4,7 @@ use super::preflight::{all_proven, archive};
 use super::throttle::PutBack;
 use super::{Decision, StepName, deploying, round::Round, throttle};
 use crate::effect::Effect;
-use crate::facts::{Fence, JobFacts, Known, PlatformFacts};
+use crate::facts::{Fence, JobFacts, Known, PlatformFacts, WaitingPod};
 use crate::phase::{Outcome, Phase};
 use crate::reason::Reason;
 use crate::status::{Ending, message};
@@ -119,44 +119,44 @@ fn settle_job(mut round: Round<'_>, ending: &Ending) -> Decision {
             let effect = Effect::DeleteJob { name, uid: uid.clone() };
             round.act(effect, Reason::Aborting, &ending.message)
         }
-        Known::Is(JobFacts::Running { uid, fence, waiting }) => match fence {
-            // A backup only reads: it may be stopped at any point.
-            _ if backup => round.act(
-                Effect::DeleteJob { name, uid: uid.clone() },
-                Reason::Aborting,
-                &ending.message,
-            ),
-            Fence::Operator => round.act(
-                Effect::DeleteJob { name, uid: uid.clone() },
-                Reason::Aborting,
-                &ending.message,
-            ),
-            Fence::Absent => round.act(Effect::TakeFence { job: name }, Reason::Aborting, &ending.message),
-            Fence::Pod => match waiting {
-                // Let through, and its main program cannot start (an image that cannot be pulled, for example): there is
-                // nothing to wait for. The node may have started it since: then the precondition is lost.
-                Some(pod) => round.act(
-                    Effect::DeleteWaitingPod {
-                        name: pod.name.clone(),
-                        uid: pod.uid.clone(),
-                        resource_version: pod.resource_version.clone(),
-                    },
-                    Reason::Aborting,
-                    &ending.message,
-                ),
-                None => {
-                    let text = format!(
-                        "{}; waiting for the running installer (Job {name}), which is never killed",
-                        ending.message
-                    );
-                    round.watch(Reason::Aborting, &text)
-                }
-            },
-        },
+        // A backup only reads: it may be stopped at any point.
+        Known::Is(JobFacts::Running { uid, .. }) if backup => {
+            let effect = Effect::DeleteJob { name, uid: uid.clone() };
+            round.act(effect, Reason::Aborting, &ending.message)
+        }
+        Known::Is(JobFacts::Running { uid, fence, waiting }) => {
+            if let Some(effect) = removal(&name, uid, *fence, waiting.as_ref()) {
+                return round.act(effect, Reason::Aborting, &ending.message);
+            }
+            let text = format!(
+                "{}; waiting for the running installer (Job {name}), which is never killed",
+                ending.message
+            );
+            round.watch(Reason::Aborting, &text)
+        }
         unknown => {
             let text = format!("cannot read Job {name}: {}", unknown.why_not());
             round.watch(Reason::Aborting, &text)
         }
+    }
+}
+
+/// The next action towards the end of an installer that has not started; `None` = it may run, and is waited for.
+fn removal(job: &str, uid: &str, fence: Fence, waiting: Option<&WaitingPod>) -> Option<Effect> {
+    match (fence, waiting) {
+        (Fence::Absent, _) => Some(Effect::TakeFence { job: job.to_owned() }),
+        (Fence::Operator, _) => Some(Effect::DeleteJob {
+            name: job.to_owned(),
+            uid: uid.to_owned(),
+        }),
+        // Let through, and its main program cannot start (an image that cannot be pulled, for example): there is nothing
+        // to wait for. The node may have started it since: then the precondition is lost.
+        (Fence::Pod, Some(pod)) => Some(Effect::DeleteWaitingPod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            resource_version: pod.resource_version.clone(),
+        }),
+        (Fence::Pod, None) => None,
     }
 }
 

@@ -75,9 +75,8 @@ pub(super) fn note(before: &Status, status: &mut Status, facts: &Facts) {
                     target.backup = None;
                 }
             }
-            Some(_) => {}
             None if room => status.seed_clusters.push(now),
-            None => {}
+            Some(_) | None => {}
         }
     }
 }

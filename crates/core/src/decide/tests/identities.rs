@@ -103,7 +103,7 @@ fn a_seed_that_was_replaced_is_named_and_a_retry_takes_the_new_one() {
     // As if the run had begun with another Seed of this name.
     world.status.seed_clusters[index].seed_uid = "uid-of-the-old-one".to_owned();
     for _ in 0..60 {
-        world.round();
+        let _ = world.round();
         world.tick(Duration::from_secs(5));
     }
     assert_eq!(world.phase(), Phase::Backup);

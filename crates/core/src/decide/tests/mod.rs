@@ -1,10 +1,13 @@
 //! Tests of the whole machine: `decide` drives a simulated platform that carries out its effects.
 
 mod aborting;
+mod backups;
 mod happy;
 mod identities;
 mod installing;
+mod lagging;
 mod laws;
+mod leases;
 mod limit;
 mod properties;
 mod refusals;

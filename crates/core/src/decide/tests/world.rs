@@ -92,6 +92,8 @@ pub(super) struct World {
     pub(super) job_clock: i64,
     /// Digest of what the plan's ConfigMap holds.
     pub(super) plan: Option<String>,
+    /// Digest that backup Jobs tell.
+    pub(super) digest: String,
     /// What the API server says to every effect.
     pub(super) refused: Option<String>,
     /// Why the Pod of the running Job cannot start.
@@ -195,6 +197,7 @@ impl World {
             clusters: 4,
             job_clock: 0,
             plan: None,
+            digest: "sha256:m".to_owned(),
             refused: None,
             waiting: None,
             timing: Timing::default(),

@@ -119,7 +119,7 @@ impl World {
     }
 
     fn receipt(&self, job: &SimJob) -> String {
-        serde_json::json!({"path": job.intent.name, "manifestDigest": "sha256:m", "objects": 10, "bytes": 100,
+        serde_json::json!({"path": job.intent.name, "manifestDigest": self.digest, "objects": 10, "bytes": 100,
             "verifiedTime": (self.now + jiff::SignedDuration::from_hours(self.job_clock)).to_string()})
         .to_string()
     }
