@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
 use kkp_lab::control_plane::{Action, Component};
 use kkp_lab::platform::MASTER;
 use kkp_upgrade_tests::bed::{Bed, NAMESPACE};
@@ -14,6 +15,10 @@ use kkp_upgrade_tests::handovers::replicas::{DEADLINE, LEADER_LEASE, LEASE, UPGR
 use kkp_upgrade_tests::handovers::series::Loss;
 use kkp_upgrade_tests::handovers::stops::{Stops, Writes};
 use kkp_upgrade_tests::interruption::Point;
+use kube::Api;
+
+/// The platform's lease: one upgrade at a time.
+const ACTIVE_LEASE: &str = "kkp-upgrade-active";
 
 fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed"))
@@ -30,6 +35,24 @@ async fn a_leader_stopped_at_each_effect_changes_nothing_when_it_goes_on() -> an
     // Proof that requests of old leaders did arrive after those of new ones.
     ensure!(judgement.refused.len() >= 5, "{judgement:#?}; {stops:#?}");
     ensure!(judgement.reigns.len() >= overtaken, "{:#?}", judgement.reigns);
+    bed.running.lab.stop()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_created_after_its_run_runs_nothing_and_is_removed() -> anyhow::Result<()> {
+    let mut gate = Gate::new().await?;
+    let bed = Bed::with_operators(program(), 1, Some(&gate)).await?;
+    let mut stops = Stops::default();
+    let judgement = Box::pin(stopped_run(
+        &bed,
+        &mut gate,
+        Writes::JobUntilDone("installer"),
+        &mut stops,
+    ))
+    .await?;
+    ensure!(stops.stops.iter().map(|stop| stop.answer).eq([201]), "{stops:#?}");
+    ensure!(judgement.late_jobs.len() == 1, "{judgement:#?}");
     bed.running.lab.stop()?;
     Ok(())
 }
@@ -139,4 +162,46 @@ async fn an_api_server_that_restarts_under_two_operators_ends_the_run_with_one_o
     one_of_everything(&bed).await?;
     bed.running.lab.stop()?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platforms_lease_that_is_removed_or_forged_lets_no_second_run_in() -> anyhow::Result<()> {
+    let bed = Bed::with_operators(program(), 2, None).await?;
+    bed.running
+        .platform
+        .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
+    bed.apply(UPGRADE).await?;
+    bed.reached("u", Point::Converging).await?;
+    bed.apply(&UPGRADE.replace("name: u", "name: second")).await?;
+    let second = bed.upgrades().get("second").await?.metadata.uid.context("no UID")?;
+    bed.kubectl(&["delete", "lease", ACTIVE_LEASE, "-n", NAMESPACE]).await?;
+    retaken(&bed).await?;
+    for holder in ["somebody-else", "", &second] {
+        forge(&bed, ACTIVE_LEASE, &format!("{{\"holderIdentity\":\"{holder}\"}}")).await?;
+        retaken(&bed).await.with_context(|| holder.to_owned())?;
+    }
+    let events = bed.kubectl(&["get", "events", "-n", NAMESPACE]).await?;
+    ensure!(events.contains(ACTIVE_LEASE), "nobody is told: {events}");
+    let waiting = bed.status("second").await?;
+    ensure!(
+        waiting.locked.is_none() && waiting.phase.as_deref() == Some("Preflight"),
+        "{waiting:?}"
+    );
+    bed.kubectl(&["delete", "kkpupgrade", "second", "-n", NAMESPACE])
+        .await?;
+    bed.running.platform.script("{}")?;
+    one_of_everything(&bed).await?;
+    bed.running.lab.stop()?;
+    Ok(())
+}
+
+/// The run has the platform's lease again.
+async fn retaken(bed: &Bed) -> anyhow::Result<()> {
+    let uid = bed.upgrades().get("u").await?.metadata.uid;
+    let leases = Api::<Lease>::namespaced(bed.client.clone(), NAMESPACE);
+    bed.wait("the platform's lease taken again", DEADLINE, || async {
+        let lease = leases.get_opt(ACTIVE_LEASE).await.ok()??;
+        (lease.spec?.holder_identity == uid).then_some(())
+    })
+    .await
 }

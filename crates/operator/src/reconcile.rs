@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::{Decision, decide, needs};
 use kkp_upgrade_core::facts::Facts;
+use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::request::{Request, SpecError};
 use kkp_upgrade_core::rules::risk_problems;
 use kkp_upgrade_core::status::Status;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
 
 use crate::call::CallError;
 use crate::context::Context;
@@ -97,7 +99,15 @@ async fn after(context: &Context, object: &KKPUpgradeObject, before: &Status, de
     }
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     context.metrics.observe_status(&namespace, &name, &decision.status);
-    watches::follow_seeds(context, &object.uid().unwrap_or_default(), decision.status.is_locked()).await;
+    let uid = object.uid().unwrap_or_default();
+    watches::follow_seeds(context, &uid, decision.status.is_locked()).await;
+    let over = before.phase().is_some_and(Phase::is_terminal) && before.step.is_none();
+    if over && decision.effect.is_none() && before.phase == decision.status.phase {
+        let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
+        if let Err(error) = execute::job::remove_late(&jobs, &uid).await {
+            tracing::warn!(upgrade = name, %error, "late Jobs could not be removed");
+        }
+    }
 }
 
 /// The spec, parsed; accepted risks must name rules that exist.

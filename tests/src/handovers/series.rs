@@ -59,23 +59,25 @@ pub async fn handovers(bed: &Bed, count: usize) -> anyhow::Result<Vec<Handover>>
 }
 
 async fn hand_over(bed: &Bed, number: usize, loss: Loss) -> anyhow::Result<Handover> {
-    let old = bed
+    let signal = match loss {
+        Loss::Asked => "SIGTERM",
+        Loss::Killed => "SIGKILL",
+        Loss::Stopped => "SIGSTOP",
+    };
+    // On a busy machine a leader may lose the lease by itself, and its process with it: then it is the next one's turn.
+    let (at, name, uid) = bed
         .wait("a leader with a process", DEADLINE, || async {
             let uid = bed.leader().await?;
-            bed.operator(&uid).await.ok()
+            let name = bed.operator(&uid).await.ok()?.name_any();
+            let at = Timestamp::now();
+            bed.signal(&name, signal).await.ok()?;
+            Some((at, name, uid))
         })
         .await?;
-    let (name, uid) = (old.name_any(), old.uid().unwrap_or_default());
-    let at = Timestamp::now();
-    match loss {
-        Loss::Asked => bed.signal(&name, "SIGTERM").await?,
-        Loss::Stopped => bed.signal(&name, "SIGSTOP").await?,
-        Loss::Killed => {
-            bed.signal(&name, "SIGKILL").await?;
-            // With its Pod: the one in its place has another identity.
-            bed.kubectl(&["delete", "pod", &name, "-n", NAMESPACE, "--grace-period=0", "--force"])
-                .await?;
-        }
+    if loss == Loss::Killed {
+        // With its Pod: the one in its place has another identity.
+        bed.kubectl(&["delete", "pod", &name, "-n", NAMESPACE, "--grace-period=0", "--force"])
+            .await?;
     }
     let token = format!("handover-{number}");
     bed.command("u", "retry", &token).await?;

@@ -121,6 +121,10 @@ fn step(request: Result<&Request, &SpecError>, status: &Status, facts: &Facts, t
     if let Some(text) = unknown_cursor(status) {
         return round.stalled(Reason::UnknownStatus, &text);
     }
+    if let Some(effect) = start::retake_lease(&round) {
+        round.event(true, Reason::Retrying, start::LEASE_LOST);
+        return round.act(effect, Reason::Retrying, start::LEASE_LOST);
+    }
     match round.phase() {
         Phase::Pending => start::pending(round),
         Phase::Preflight => preflight::decide(round),

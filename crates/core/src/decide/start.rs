@@ -75,6 +75,27 @@ pub(super) fn give_back_lease(round: &Round<'_>) -> Option<Effect> {
     Some(Effect::ReleaseLease { resource_version })
 }
 
+/// What is said when the platform's lease of a run was removed or written over.
+pub(super) const LEASE_LOST: &str =
+    "Lease kkp-upgrade-active was removed or written over by somebody else: taking it again";
+
+/// The effect that takes the platform's lease again, where a run goes on and its lease is somebody else's or nobody's. It
+/// is what tells the others to wait, and what is given back at the end.
+pub(super) fn retake_lease(round: &Round<'_>) -> Option<Effect> {
+    let runs = matches!(round.phase(), Phase::Backup | Phase::Deploying | Phase::Verifying);
+    if !runs || !round.status.is_locked() || holds_lease(round) {
+        return None;
+    }
+    let (lease, others) = (round.facts.lease.value()?, round.facts.others.value()?);
+    // One that may run as well, by whatever accident, is not robbed: the two would take it from each other for ever.
+    let robbed = others
+        .iter()
+        .any(|other| lease.holder.as_deref() == Some(&*other.uid) && !other.terminal);
+    (!robbed).then(|| Effect::AcquireLease {
+        resource_version: lease.resource_version.clone(),
+    })
+}
+
 /// Starts a run where this spec asks for another one than status remembers.
 fn begin_run(round: &mut Round<'_>, request: &Request) {
     let identity = request.identity();

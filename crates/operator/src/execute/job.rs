@@ -14,12 +14,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
-use kube::api::{DeleteParams, ObjectMeta, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
 use kube::{Api, ResourceExt};
 
 use super::{backup, installer, post};
 use crate::call::{CallError, call};
 use crate::context::{Context, FIELD_MANAGER, INTENT_ANNOTATION, UPGRADE_LABEL};
+use crate::observe::ended;
 
 /// Label on a Job and its Pod: the target, as far as it fits into a label.
 pub const TARGET_LABEL: &str = "upgrade.k8c.io/target";
@@ -145,6 +146,26 @@ pub async fn delete_waiting_pod(
         Err(error) if error.is_not_found() => Ok(()),
         answer => answer.map(drop),
     }
+}
+
+/// Removes the ended Jobs of a run that is over. There are none but those whose creation arrived late, from an operator that
+/// was the leader before: a creation has no version to lose by. Such a Job runs nothing, its fence is taken and nobody
+/// wants it; without this it would stay for ever.
+///
+/// # Errors
+/// When the server refuses or does not answer.
+pub async fn remove_late(jobs: &Api<Job>, upgrade_uid: &str) -> Result<(), CallError> {
+    let ours = ListParams::default().labels(&format!("{UPGRADE_LABEL}={upgrade_uid}"));
+    let list = call("list of Jobs", jobs.list(&ours)).await?;
+    for job in list.items.iter().filter(|job| ended(job).is_some()) {
+        let name = job.name_any();
+        tracing::warn!(
+            job = name,
+            "removing a Job that was created after its run, by an operator that did not lead any more"
+        );
+        delete(jobs, &name, &job.uid().unwrap_or_default()).await?;
+    }
+    Ok(())
 }
 
 /// The Job of an intent. The same intent always gives the same Job.

@@ -83,7 +83,7 @@ async fn fence(context: &Context, job: &str) -> Result<Fence, CallError> {
 
 /// Whether the Job has ended, and how. Counters turn before the last process is gone; only the terminal conditions with
 /// nothing active and nothing terminating prove it.
-fn ended(job: &Job) -> Option<bool> {
+pub(crate) fn ended(job: &Job) -> Option<bool> {
     let status = job.status.as_ref()?;
     if status.active.unwrap_or(0) > 0 || status.terminating.unwrap_or(0) > 0 {
         return None;

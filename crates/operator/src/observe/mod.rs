@@ -26,6 +26,7 @@ use crate::call::CallError;
 use crate::context::{ABORT_ANNOTATION, Context, FINALIZER, RELEASE_ANNOTATION, RETRY_ANNOTATION};
 
 pub use installer::operator_image;
+pub(crate) use job::ended;
 pub use job::error_lines;
 
 /// The KKPUpgrade's own metadata.

@@ -31,6 +31,13 @@ pub(super) async fn read(context: &Context, own: &ObjectFacts) -> (Known<LeaseFa
                 .filter(|holder| !holder.is_empty()),
         })
     });
+    let lease = lease.map(|lease| match &others {
+        Ok(list) => LeaseFacts {
+            holder: holder(&list.items, &own.uid, lease.holder),
+            ..lease
+        },
+        Err(_) => lease,
+    });
     let others = others.map(|list| {
         let mut others: Vec<OtherUpgrade> = list
             .items
@@ -42,6 +49,21 @@ pub(super) async fn read(context: &Context, own: &ObjectFacts) -> (Known<LeaseFa
         others
     });
     (known(lease), known(others))
+}
+
+/// Who has the platform. A lease can be removed or written over; that a run is on cannot: whoever is in the middle of one
+/// has the platform, whatever the lease says. Of several, by whatever accident, only the lease tells.
+fn holder(all: &[KKPUpgradeObject], own: &str, in_lease: Option<String>) -> Option<String> {
+    let runs = |object: &&KKPUpgradeObject| {
+        let status = object.parse_status().ok().flatten();
+        status.is_some_and(|status| status.is_locked() && !status.phase().is_some_and(Phase::is_terminal))
+    };
+    let running: Vec<String> = all.iter().filter(runs).filter_map(ResourceExt::uid).collect();
+    if running.iter().any(|uid| uid == own) {
+        in_lease.filter(|holder| running.contains(holder))
+    } else {
+        running.into_iter().next().or(in_lease)
+    }
 }
 
 /// One of the others. What cannot be read of it counts as running, never as ended: a platform is not taken from it.
@@ -60,5 +82,43 @@ fn other(object: &KKPUpgradeObject) -> OtherUpgrade {
         terminal: status
             .as_ref()
             .is_some_and(|status| status.phase().is_some_and(Phase::is_terminal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn upgrade(uid: &str, status: &serde_json::Value) -> KKPUpgradeObject {
+        serde_json::from_value(
+            json!({"metadata": {"name": uid, "namespace": "kubermatic", "uid": uid}, "status": status}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn who_is_in_the_middle_of_a_run_has_the_platform_without_a_lease() {
+        let waits = upgrade("waits", &json!({"phase": "Preflight"}));
+        let runs = upgrade("runs", &json!({"phase": "Deploying", "locked": true}));
+        let ended = upgrade("ended", &json!({"phase": "Done", "locked": true}));
+        let named = |uid: &str| Some(uid.to_owned());
+        let quiet = [ended.clone(), waits.clone()];
+        assert_eq!(holder(&quiet, "waits", None), None);
+        assert_eq!(holder(&quiet, "waits", named("waits")), named("waits"));
+        let all = [ended, waits, runs.clone()];
+        for forged in [None, named("waits"), named("forged")] {
+            assert_eq!(holder(&all, "waits", forged.clone()), named("runs"));
+            assert_eq!(holder(&all, "runs", forged), None, "to be taken again");
+        }
+        assert_eq!(holder(&all, "runs", named("runs")), named("runs"));
+        let another = upgrade("another", &json!({"phase": "Backup", "locked": true}));
+        let both = [another, runs];
+        assert_eq!(
+            holder(&both, "runs", named("another")),
+            named("another"),
+            "the lease tells"
+        );
     }
 }

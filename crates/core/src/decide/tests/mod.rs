@@ -8,6 +8,7 @@ mod installing;
 mod lagging;
 mod laws;
 mod leases;
+mod leases;
 mod limit;
 mod properties;
 mod refusals;
