@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 /// Mutations that are tried of one target's corpus.
-const MUTATIONS: u32 = 300;
+const MUTATIONS: u32 = 100;
 
 fn corpus(target: Target) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
