@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// Objects by their path.
 #[derive(Clone, Default)]
-pub(super) struct FakeApi {
+pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
 }
 
@@ -23,10 +23,12 @@ struct State {
     requests: Vec<String>,
     /// Codes that the next requests are refused with.
     refusals: Vec<u16>,
+    /// Whether somebody else is always faster to write a status.
+    status_refused: bool,
 }
 
 impl FakeApi {
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let state = self.state.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let state = state.clone();
@@ -44,22 +46,27 @@ impl FakeApi {
         Client::new(service, "kubermatic")
     }
 
-    pub(super) fn put(&self, path: &str, object: Value) {
+    pub(crate) fn put(&self, path: &str, object: Value) {
         let mut state = self.state.lock().unwrap();
         let stored = state.store(path, object);
         assert!(stored["metadata"]["name"].is_string());
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    pub(super) fn refuse(&self, codes: &[u16]) {
+    pub(crate) fn refuse(&self, codes: &[u16]) {
         self.state.lock().unwrap().refusals.extend(codes);
+    }
+
+    /// From now on, every write of a status loses a race, or none does.
+    pub(crate) fn refuse_writes_of_status(&self, refused: bool) {
+        self.state.lock().unwrap().status_refused = refused;
     }
 }
 
@@ -76,6 +83,11 @@ impl State {
         if !self.refusals.is_empty() {
             return failure(self.refusals.remove(0));
         }
+        let path = match path.strip_suffix("/status") {
+            Some(_) if self.status_refused => return failure(409),
+            Some(object) => object,
+            None => path,
+        };
         if method == Method::POST {
             let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
             return if self.objects.contains_key(&path) {

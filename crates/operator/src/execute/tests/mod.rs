@@ -1,9 +1,10 @@
 //! Tests: the manifests of Jobs, and how effects behave against an API that answers as a real one does.
 
 mod effects;
-mod fake_api;
+pub(crate) mod fake_api;
 mod manifests;
 mod preparing;
+pub(crate) mod recording;
 
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
 
