@@ -63,7 +63,7 @@ pub(crate) fn carry(bounds: &Bounds, mind: &Mind, state: &State, operator: usize
     next.broken |= checks::throttle(&next, upgrade, effect, all_targets(bounds));
     match effect {
         Effect::AddFinalizer | Effect::RemoveFinalizer => {
-            finalizer(&mut next, upgrade, *effect == Effect::AddFinalizer)
+            finalizer(&mut next, upgrade, *effect == Effect::AddFinalizer);
         }
         Effect::WritePlan { digest, .. } => {
             if let Some(upgrade) = next.upgrades.get_mut(upgrade) {

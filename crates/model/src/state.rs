@@ -98,7 +98,6 @@ impl std::hash::Hash for Sealed {
 
 /// What stands on the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is something that happens on its own")]
 pub(crate) struct Platform {
     /// `spec.seedController.maximumParallelReconciles`.
     pub(crate) field: Option<i64>,
