@@ -116,6 +116,12 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+impl From<&ObjectKey> for String {
+    fn from(key: &ObjectKey) -> Self {
+        key.to_string()
+    }
+}
+
 /// Who wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {

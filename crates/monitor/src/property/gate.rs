@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use kkp_upgrade_core::conditions::ConditionType;
 use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::status::BackupRecord;
+use kkp_upgrade_core::time::Time;
 use serde_json::Value;
 
 use super::{Property, Report, Seen, WRITERS};
@@ -180,7 +181,7 @@ impl Property for VerifiedBackup {
         }
         if before.phase() == Some(Phase::Backup) && after.phase() == Some(Phase::Deploying) {
             let old = |record: &BackupRecord| {
-                let verified = record.verified_time.map(|time| time.timestamp());
+                let verified = record.verified_time.map(Time::timestamp);
                 verified.is_some_and(|time| seen.time.duration_since(time) > OLDEST_BACKUP)
             };
             let targets = after.status.targets.iter();

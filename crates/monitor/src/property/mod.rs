@@ -103,10 +103,10 @@ impl Report {
     }
 
     /// Notes a broken promise.
-    pub(crate) fn say(&mut self, property: &'static str, object: impl ToString, message: impl Into<String>) {
+    pub(crate) fn say(&mut self, property: &'static str, object: impl Into<String>, message: impl Into<String>) {
         self.violations.push(Violation {
             property,
-            object: object.to_string(),
+            object: object.into(),
             message: message.into(),
             time: self.time,
         });

@@ -94,7 +94,7 @@ fn platform(seen: &Seen<'_>, report: &mut Report) {
         }
         return;
     }
-    let active = seen.world.upgrades().any(|upgrade| upgrade.is_past_preflight());
+    let active = seen.world.upgrades().any(Upgrade::is_past_preflight);
     if !active && seen.world.upgrades().next().is_some() {
         report.say(
             "S14",

@@ -49,8 +49,8 @@ fn is_configuration(write: &Write) -> bool {
 pub(super) struct Limit {
     /// Value before the first write, by UID of the upgrade that wrote it.
     originals: BTreeMap<String, Option<i64>>,
-    /// The value that somebody else wrote last.
-    foreign: Option<Option<i64>>,
+    /// The value that somebody else wrote last, as people read it; `None` = nobody did.
+    foreign: Option<String>,
 }
 
 impl Property for Limit {
@@ -92,7 +92,7 @@ impl Limit {
         let (was, is) = (limit(before), limit(after));
         if !write.actor.is_operator() {
             if was != is {
-                self.foreign = Some(is);
+                self.foreign = Some(shown(is));
             }
             return;
         }
@@ -177,7 +177,7 @@ impl Limit {
                 );
             }
             // Another run's value, or a person's, is not ours to judge.
-            if note.is_none() && value != *original && self.foreign != Some(value) {
+            if note.is_none() && value != *original && self.foreign != Some(shown(value)) {
                 let text = format!(
                     "{} is {when} and the limit is {} instead of {}",
                     upgrade.title(),

@@ -44,7 +44,7 @@ fn s1_gate() {
             object,
             "/status/targets",
             json!([{"name": "master", "state": "Pending"}]),
-        )
+        );
     };
     breaks(
         "S1",
@@ -114,7 +114,7 @@ fn s3_backups_stay() {
             object,
             "/status/targets",
             json!([{"name": "master", "state": "x", "backup": {"location": "run/1/master", "digest": "sha256:other"}}]),
-        )
+        );
     };
     breaks(
         "S3",
@@ -377,7 +377,7 @@ fn s20_proven_done() {
             object,
             "/metadata/annotations/app.kubernetes.io~1version",
             json!("v2.30.6"),
-        )
+        );
     };
     breaks(
         "S20",

@@ -237,7 +237,7 @@ fn s13_frozen() {
             object,
             "/spec/template/spec/containers",
             json!([{"image": "quay.io/kubermatic/kubermatic:v2.31.1"}]),
-        )
+        );
     };
     breaks("S13", "runs image", &Story::whole().edit("job", "job", image));
 }

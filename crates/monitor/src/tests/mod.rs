@@ -3,6 +3,7 @@
 mod breaking;
 mod breaking_steps;
 mod reading;
+mod run;
 mod story;
 
 use story::Story;

@@ -12,13 +12,13 @@ use crate::{
 pub(super) const UID: &str = "uid-u";
 pub(super) const JOB: &str = "kkpu-installer-0123456789";
 pub(super) const BACKUP_JOB: &str = "kkpu-backup-0123456789";
-const LIMIT: i64 = 3;
+pub(super) const LIMIT: i64 = 3;
 
 /// Named events in order.
 pub(super) struct Story {
     pub(super) events: Vec<(&'static str, Event)>,
-    upgrade: Value,
-    configuration: Value,
+    pub(super) upgrade: Value,
+    pub(super) configuration: Value,
     version: u64,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn set(value: &mut Value, path: &str, new: Value) {
 }
 
 impl Story {
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             events: Vec::new(),
             upgrade: json!({"metadata": {"name": "u", "namespace": "kubermatic", "uid": UID, "generation": 1},
@@ -157,12 +157,18 @@ impl Story {
         self
     }
 
-    fn write(&mut self, name: &'static str, write: Write) -> &mut Self {
+    pub(super) fn write(&mut self, name: &'static str, write: Write) -> &mut Self {
         self.push(name, What::Write(Box::new(write)))
     }
 
     /// The operator writes status: phase and Ready's reason, and whatever else is set.
-    fn status(&mut self, name: &'static str, phase: &str, reason: &str, sets: &[(&str, Value)]) -> &mut Self {
+    pub(super) fn status(
+        &mut self,
+        name: &'static str,
+        phase: &str,
+        reason: &str,
+        sets: &[(&str, Value)],
+    ) -> &mut Self {
         let (ready, other) = match phase {
             "Done" => ("True", None),
             "Failed" | "Aborted" => ("False", Some("Stalled")),
@@ -186,7 +192,7 @@ impl Story {
         self.upgrade_write(name, Some("status"))
     }
 
-    fn truth(&mut self, kind: &str) -> &mut Self {
+    pub(super) fn truth(&mut self, kind: &str) -> &mut Self {
         let conditions = self
             .upgrade
             .pointer_mut("/status/conditions")
@@ -197,7 +203,7 @@ impl Story {
         self
     }
 
-    fn upgrade_write(&mut self, name: &'static str, subresource: Option<&str>) -> &mut Self {
+    pub(super) fn upgrade_write(&mut self, name: &'static str, subresource: Option<&str>) -> &mut Self {
         self.version += 1;
         set(
             &mut self.upgrade,
@@ -209,7 +215,7 @@ impl Story {
         self.write(name, made)
     }
 
-    fn lease(&mut self, name: &'static str, verb: Verb, holder: &str) -> &mut Self {
+    pub(super) fn lease(&mut self, name: &'static str, verb: Verb, holder: &str) -> &mut Self {
         let lease = json!({"spec": {"holderIdentity": holder}});
         self.write(
             name,
@@ -222,7 +228,7 @@ impl Story {
         )
     }
 
-    fn limit(&mut self, name: &'static str, limit: i64, note: Option<Value>) -> &mut Self {
+    pub(super) fn limit(&mut self, name: &'static str, limit: i64, note: Option<Value>) -> &mut Self {
         set(
             &mut self.configuration,
             "/spec/seedController/maximumParallelReconciles",
@@ -241,253 +247,6 @@ impl Story {
             name,
             write(Identity::Operator, Verb::Update, configuration_key(), configuration),
         )
-    }
-
-    /// A run that keeps every promise.
-    pub(super) fn whole() -> Self {
-        let mut story = Self::empty();
-        story.before_deploying();
-        story.deploying();
-        story.ending();
-        story
-    }
-
-    fn before_deploying(&mut self) {
-        let configuration = Arc::new(self.configuration.clone());
-        let backup = json!({"location": "run/1/master", "digest": format!("sha256:{}", "a".repeat(64)), "objects": 9, "bytes": 9,
-            "verifiedTime": at(9).to_string()});
-        let plan = json!({"digest": "sha256:plan", "content": "sha256:text", "findings": {"blockers": 0}});
-        let upgrade = self.upgrade.clone();
-        self.push("configuration", What::Seen(configuration_key(), configuration))
-            .write("order", write(Identity::Other, Verb::Create, upgrade_key(), upgrade))
-            .status(
-                "pending",
-                "Pending",
-                "Pending",
-                &[("/runId", json!(1)), ("/targetVersion", json!("2.31.0"))],
-            )
-            .status(
-                "preflight",
-                "Preflight",
-                "RunningPreflight",
-                &[
-                    ("/currentVersion", json!("2.30.6")),
-                    ("/fromVersion", json!("2.30.6")),
-                    (
-                        "/hop",
-                        json!({"index": 1, "total": 1, "from": "2.30.6", "to": "2.31.0"}),
-                    ),
-                    ("/plan", plan),
-                ],
-            )
-            .lease("lease", Verb::Create, UID)
-            .truth("Planned")
-            .truth("PreflightPassed")
-            .status("backup", "Backup", "BackingUp", &[("/locked", json!(true))]);
-        set(
-            &mut self.upgrade,
-            "/metadata/finalizers",
-            json!(["upgrade.k8c.io/put-back"]),
-        );
-        self.upgrade_write("finalizer", None)
-            .write(
-                "backup-job",
-                write(
-                    Identity::Operator,
-                    Verb::Create,
-                    key("batch", "jobs", BACKUP_JOB),
-                    job(BACKUP_JOB, "backup", None),
-                ),
-            )
-            .write(
-                "backup-complete",
-                write(
-                    Identity::Kubernetes,
-                    Verb::Update,
-                    key("batch", "jobs", BACKUP_JOB),
-                    job(BACKUP_JOB, "backup", Some("Complete")),
-                ),
-            )
-            .status(
-                "backed-up",
-                "Backup",
-                "BackingUp",
-                &[(
-                    "/targets",
-                    json!([{"name": "master", "state": "BackedUp", "backup": backup}]),
-                )],
-            )
-            .write(
-                "backup-deleted",
-                deletion(Identity::Operator, key("batch", "jobs", BACKUP_JOB), Some("x")),
-            )
-            .truth("BackupVerified");
-    }
-
-    fn deploying(&mut self) {
-        let note = json!({"owner": UID, "original": 7, "applied": LIMIT});
-        let pod = |phase: &str| json!({"metadata": {"name": format!("{JOB}-abcde")}, "status": {"phase": phase}});
-        let fence = json!({"metadata": {"name": JOB, "labels": {"upgrade.k8c.io/upgrade-uid": UID}, "annotations": {"upgrade.k8c.io/fence-owner": "pod"}}});
-        let definition = json!({"metadata": {"annotations": {"app.kubernetes.io/version": "v2.31.0"}}});
-        let pods = || key("", "pods", &format!("{JOB}-abcde"));
-        let mut crds = key(
-            "apiextensions.k8s.io",
-            "customresourcedefinitions",
-            "clusters.kubermatic.k8c.io",
-        );
-        crds.namespace = String::new();
-        self.status(
-            "deploying",
-            "Deploying",
-            "Throttling",
-            &[(
-                "/changes",
-                json!([{"object": "o", "field": "f", "original": "7", "applied": "3"}]),
-            )],
-        )
-        .limit("limit", LIMIT, Some(note))
-        .write(
-            "seed-limit",
-            write(
-                Identity::Other,
-                Verb::Update,
-                key("apps", "deployments", "kubermatic-seed-controller-manager"),
-                deployment("s", "2.30.6", 1),
-            ),
-        )
-        .truth("Throttled")
-        .status(
-            "intent",
-            "Deploying",
-            "UpgradingMaster",
-            &[("/step", json!({"name": "Master", "job": JOB, "attempt": 1}))],
-        )
-        .write(
-            "job",
-            write(
-                Identity::Operator,
-                Verb::Create,
-                key("batch", "jobs", JOB),
-                job(JOB, "installer", None),
-            ),
-        )
-        .write("pod", write(Identity::Kubernetes, Verb::Create, pods(), pod("Running")))
-        .write(
-            "fence",
-            write(Identity::Installer, Verb::Create, key("", "configmaps", JOB), fence),
-        )
-        .push("start", What::Installer(record("start")))
-        .write("crds", write(Identity::Installer, Verb::Update, crds, definition))
-        .push(
-            "chart",
-            What::Installer(InstallerRecord {
-                step: "chart/kubermatic-operator".to_owned(),
-                ..record("step")
-            }),
-        )
-        .write(
-            "release",
-            write(
-                Identity::Installer,
-                Verb::Create,
-                key("", "secrets", "sh.helm.release.v1.kubermatic-operator.v2"),
-                release("deployed", 2),
-            ),
-        )
-        .push(
-            "end",
-            What::Installer(InstallerRecord {
-                exit_code: Some(0),
-                ..record("end")
-            }),
-        )
-        .write(
-            "pod-ended",
-            write(Identity::Kubernetes, Verb::Update, pods(), pod("Succeeded")),
-        )
-        .write(
-            "job-complete",
-            write(
-                Identity::Kubernetes,
-                Verb::Update,
-                key("batch", "jobs", JOB),
-                job(JOB, "installer", Some("Complete")),
-            ),
-        )
-        .write(
-            "job-deleted",
-            deletion(Identity::Operator, key("batch", "jobs", JOB), Some("x")),
-        )
-        .write(
-            "operator-rolled",
-            write(
-                Identity::Other,
-                Verb::Update,
-                key("apps", "deployments", "kubermatic-operator"),
-                deployment("o", "2.31.0", 1),
-            ),
-        )
-        .truth("MasterUpgraded")
-        .status(
-            "master",
-            "Deploying",
-            "UpgradingSeeds",
-            &[("/step", json!({"name": "Seeds"}))],
-        )
-        .write(
-            "seed-rolled",
-            write(
-                Identity::Other,
-                Verb::Update,
-                key("apps", "deployments", "kubermatic-seed-controller-manager"),
-                deployment("s", "2.31.0", 1),
-            ),
-        )
-        .truth("SeedsUpgraded")
-        .status(
-            "seeds",
-            "Deploying",
-            "ConvergingUserClusters",
-            &[("/step", json!({"name": "UserClusters"}))],
-        )
-        .write(
-            "cluster",
-            write(
-                Identity::Other,
-                Verb::Update,
-                key("kubermatic.k8c.io", "clusters", "c1"),
-                cluster("v2.31.0"),
-            ),
-        )
-        .truth("UserClustersConverged");
-    }
-
-    fn ending(&mut self) {
-        let entry = json!([{"runId": 1, "to": "2.31.0", "result": "Done", "reason": "UpgradeSucceeded"}]);
-        self.status(
-            "verifying",
-            "Verifying",
-            "Verifying",
-            &[("/step", json!({"name": "PutBack"}))],
-        )
-        .limit("put-back", 7, None)
-        .truth("Verified")
-        .status(
-            "done",
-            "Done",
-            "UpgradeSucceeded",
-            &[
-                ("/history", entry),
-                ("/completionTime", json!(at(60).to_string())),
-                ("/currentVersion", json!("2.31.0")),
-                ("/locked", Value::Null),
-                ("/step", Value::Null),
-                ("/changes", json!([])),
-            ],
-        )
-        .lease("lease-back", Verb::Update, "");
-        set(&mut self.upgrade, "/metadata/finalizers", json!([]));
-        self.upgrade_write("finalizer-off", None);
     }
 
     pub(super) fn place(&self, name: &str) -> usize {
