@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod call;
+mod cluster_views;
 pub mod context;
 pub mod deadline;
 pub mod execute;

@@ -151,7 +151,9 @@ async fn control(context: Arc<Context>) {
             match result {
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
                 Err(ControllerError::ObjectNotFound(gone)) => {
-                    context.metrics.forget(&gone.namespace.unwrap_or_default(), &gone.name);
+                    let namespace = gone.namespace.unwrap_or_default();
+                    context.metrics.forget(&namespace, &gone.name);
+                    context.trigger.forget(&namespace, &gone.name);
                 }
                 Err(error) => tracing::warn!(%error, "watch of KKPUpgrades"),
             }

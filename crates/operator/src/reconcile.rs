@@ -52,9 +52,9 @@ pub async fn reconcile(object: Arc<KKPUpgradeObject>, context: Arc<Context>) -> 
 
 async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, ReconcileError> {
     let Some(object) = record::fresh(context, object).await? else {
-        context
-            .metrics
-            .forget(&object.namespace().unwrap_or_default(), &object.name_any());
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        context.metrics.forget(&namespace, &name);
+        context.trigger.forget(&namespace, &name);
         context.refusals.forget(&object.uid().unwrap_or_default());
         return Ok(Action::await_change());
     };
@@ -99,8 +99,9 @@ async fn after(context: &Context, object: &KKPUpgradeObject, before: &Status, de
     }
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     context.metrics.observe_status(&namespace, &name, &decision.status);
+    let active = decision.status.phase().is_some_and(|phase| !phase.is_terminal()) || decision.status.is_locked();
+    watches::follow_seeds(context, &watches::key(&namespace, &name), active).await;
     let uid = object.uid().unwrap_or_default();
-    watches::follow_seeds(context, &uid, decision.status.is_locked()).await;
     let over = before.phase().is_some_and(Phase::is_terminal) && before.step.is_none();
     if over && decision.effect.is_none() && before.phase == decision.status.phase {
         let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use kkp_upgrade_api::KKPUpgradeObject;
-use kkp_upgrade_kkp::types::{Addon, Cluster, KubermaticConfiguration, Seed};
+use kkp_upgrade_kkp::types::{KubermaticConfiguration, Seed};
 use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::cluster_views::ClusterViews;
 use crate::context::{ABORT_ANNOTATION, Context, UPGRADE_LABEL};
 
 /// Changes that come close together wake once; the first wakes at once.
@@ -31,9 +32,10 @@ pub struct Trigger {
     sender: watch::Sender<u64>,
     seeds: Mutex<SeedWatches>,
     upgrades: OnceLock<Store<KKPUpgradeObject>>,
+    views: ClusterViews,
 }
 
-/// Watches inside seeds, while at least one run is locked.
+/// Watches inside seeds, while at least one upgrade has not ended.
 #[derive(Default)]
 struct SeedWatches {
     running: BTreeMap<(String, (String, String)), Vec<AbortHandle>>,
@@ -42,8 +44,10 @@ struct SeedWatches {
 
 impl Default for Trigger {
     fn default() -> Self {
+        let sender = watch::Sender::new(0);
         Self {
-            sender: watch::Sender::new(0),
+            views: ClusterViews::new(sender.clone()),
+            sender,
             seeds: Mutex::default(),
             upgrades: OnceLock::new(),
         }
@@ -74,6 +78,23 @@ impl Trigger {
     /// Wakes every KKPUpgrade.
     pub fn all(&self) {
         self.sender.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A KKPUpgrade is gone: nothing is watched for it any more.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let mut watches = self.seeds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        watches.wanted_by.remove(&key(namespace, name));
+        if watches.wanted_by.is_empty() {
+            self.views.end();
+            for handle in std::mem::take(&mut watches.running).into_values().flatten() {
+                handle.abort();
+            }
+        }
+    }
+
+    /// What the watches hold of user clusters.
+    pub(crate) fn views(&self) -> &ClusterViews {
+        &self.views
     }
 
     /// One item per wake-up, coalesced: the first at once, then at most one every 200 ms.
@@ -143,15 +164,22 @@ fn spawn(context: &std::sync::Arc<Context>, stream: impl Stream<Item = ()> + Sen
     });
 }
 
-/// Starts and stops the watches inside seeds: there while a run is locked, one set per connection.
-pub async fn follow_seeds(context: &Context, upgrade: &str, locked: bool) {
+/// Name of a KKPUpgrade among those that want the watches inside seeds.
+#[must_use]
+pub fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// Starts and stops the watches inside seeds: there while an upgrade has not ended, one set per connection. Before it is
+/// locked too: a blocker that is repaired inside a seed has to be seen.
+pub async fn follow_seeds(context: &Context, upgrade: &str, active: bool) {
     let known = context.seeds.known().await;
     let mut watches = context
         .trigger
         .seeds
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if locked {
+    if active {
         watches.wanted_by.insert(upgrade.to_owned());
     } else {
         watches.wanted_by.remove(upgrade);
@@ -168,8 +196,14 @@ pub async fn follow_seeds(context: &Context, upgrade: &str, locked: bool) {
         keep
     });
     if !wanted {
+        context.trigger.views.end();
         return;
     }
+    context.trigger.views.retain(|name, identity| {
+        known
+            .get(name)
+            .is_some_and(|connection| connection.identity == *identity)
+    });
     for (name, connection) in known {
         let sender = context.trigger.sender.clone();
         let namespace = context.namespace.clone();
@@ -190,17 +224,13 @@ fn seed_watches(client: &Client, namespace: &str, sender: &watch::Sender<u64>) -
         });
         tokio::spawn(task).abort_handle()
     };
-    vec![
-        wake(
-            changes(
-                Api::<PartialObjectMeta<Deployment>>::namespaced(client.clone(), namespace),
-                everything(),
-            )
-            .boxed(),
-        ),
-        wake(changes(Api::<Cluster>::all(client.clone()), everything()).boxed()),
-        wake(changes(Api::<Addon>::all(client.clone()), everything()).boxed()),
-    ]
+    vec![wake(
+        changes(
+            Api::<PartialObjectMeta<Deployment>>::namespaced(client.clone(), namespace),
+            everything(),
+        )
+        .boxed(),
+    )]
 }
 
 /// Changes of objects; errors are retried with back-off and wake nobody.

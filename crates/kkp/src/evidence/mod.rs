@@ -19,7 +19,10 @@ pub use health::{ClusterHealth, UnhealthyPart, cluster_health, stuck_clusters};
 pub use master::{MasterObservation, master};
 pub use seed::{SeedObservation, is_reconciled_by, seed};
 pub use throttle::{seed_throttle, seed_worker_name};
-pub use user_cluster::{ClusterVerdict, SetApart, UserClusterObservation, set_apart, user_cluster};
+pub use user_cluster::{
+    ClusterVerdict, SetApart, UserClusterObservation, addon_condition_piece, addon_piece, cluster_piece,
+    controller_piece, set_apart, user_cluster,
+};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ObjectMeta;

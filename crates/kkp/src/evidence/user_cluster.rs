@@ -93,13 +93,66 @@ pub fn user_cluster(target: &str, observation: &UserClusterObservation<'_>) -> C
         Err(unknown) => return ClusterVerdict::Judged(unknown),
     };
     let mut findings = Findings::default();
-    if observation.cluster.spec.pause.is_unreadable() {
+    judge_cluster(&mut findings, target, observation.cluster);
+    judge_controller(&mut findings, target, &observation.controller);
+    judge_addons(&mut findings, target, minor, observation);
+    ClusterVerdict::Judged(findings.conclude())
+}
+
+/// What the Cluster itself says, without what only Clusters with Addons have: one piece of [`user_cluster`].
+#[must_use]
+pub fn cluster_piece(target: &str, cluster: &Cluster) -> Evidence {
+    piece(target, |findings, _| {
+        judge_cluster(findings, target, cluster);
+    })
+}
+
+/// What the Cluster says about its Addons, which counts where it has some: one piece of [`user_cluster`].
+#[must_use]
+pub fn addon_condition_piece(target: &str, cluster: &Cluster) -> Evidence {
+    piece(target, |findings, _| {
+        judge_condition(findings, target, cluster, ADDON_CONDITION);
+    })
+}
+
+/// What the Deployment `usercluster-controller` says: one piece of [`user_cluster`].
+#[must_use]
+pub fn controller_piece(target: &str, controller: &Observed<&Deployment>) -> Evidence {
+    piece(target, |findings, _| {
+        judge_controller(findings, target, controller);
+    })
+}
+
+/// What one Addon says: one piece of [`user_cluster`].
+#[must_use]
+pub fn addon_piece(target: &str, addon: &Addon) -> Evidence {
+    piece(target, |findings, minor| {
+        judge_addon(findings, target, minor, addon);
+    })
+}
+
+fn piece(target: &str, judge: impl FnOnce(&mut Findings, (u64, u64))) -> Evidence {
+    match target_minor(target) {
+        Ok(minor) => {
+            let mut findings = Findings::default();
+            judge(&mut findings, minor);
+            findings.conclude()
+        }
+        Err(unknown) => unknown,
+    }
+}
+
+fn judge_cluster(findings: &mut Findings, target: &str, cluster: &Cluster) {
+    if cluster.spec.pause.is_unreadable() {
         findings.unknown("spec.pause is no boolean");
     }
     for kind in REQUIRED_CONDITIONS {
-        judge_condition(&mut findings, target, observation.cluster, kind);
+        judge_condition(findings, target, cluster, kind);
     }
-    match &observation.controller {
+}
+
+fn judge_controller(findings: &mut Findings, target: &str, controller: &Observed<&Deployment>) {
+    match controller {
         Observed::Found(deployment) => {
             findings.deployment(
                 Some(deployment),
@@ -109,8 +162,6 @@ pub fn user_cluster(target: &str, observation: &UserClusterObservation<'_>) -> C
         Observed::Absent => findings.missing("Deployment usercluster-controller: not found"),
         Observed::Unreadable(why) => findings.unknown(format!("Deployment usercluster-controller: {why}")),
     }
-    judge_addons(&mut findings, target, minor, observation);
-    ClusterVerdict::Judged(findings.conclude())
 }
 
 fn judge_condition(findings: &mut Findings, target: &str, cluster: &Cluster, kind: &str) {
@@ -148,24 +199,28 @@ fn judge_addons(findings: &mut Findings, target: &str, minor: (u64, u64), observ
         return;
     }
     judge_condition(findings, target, observation.cluster, ADDON_CONDITION);
+    for addon in addons {
+        judge_addon(findings, target, minor, addon);
+    }
+}
+
+fn judge_addon(findings: &mut Findings, target: &str, minor: (u64, u64), addon: &Addon) {
     if minor < ADDONS_WITH_VERSION {
         return;
     }
-    for addon in addons {
-        let name = addon.metadata.name.as_deref().unwrap_or_default();
-        match addon.status.conditions.entry(ADDON_RECONCILED) {
-            Field::Set(condition) => {
-                let what = format!("Addon {name}");
-                judge_stamp(
-                    findings,
-                    target,
-                    &what,
-                    &condition.status,
-                    &condition.kubermatic_version,
-                );
-            }
-            Field::Unset => findings.missing(format!("Addon {name}: no condition {ADDON_RECONCILED}")),
-            Field::Unreadable { .. } => findings.unknown(format!("Addon {name}: condition is no object")),
+    let name = addon.metadata.name.as_deref().unwrap_or_default();
+    match addon.status.conditions.entry(ADDON_RECONCILED) {
+        Field::Set(condition) => {
+            let what = format!("Addon {name}");
+            judge_stamp(
+                findings,
+                target,
+                &what,
+                &condition.status,
+                &condition.kubermatic_version,
+            );
         }
+        Field::Unset => findings.missing(format!("Addon {name}: no condition {ADDON_RECONCILED}")),
+        Field::Unreadable { .. } => findings.unknown(format!("Addon {name}: condition is no object")),
     }
 }

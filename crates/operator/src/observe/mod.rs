@@ -1,5 +1,6 @@
 //! Looks at the world, reading only. What cannot be read is `Unknown` with its reason, never a default.
 
+mod cluster_pieces;
 mod config_map;
 mod configuration;
 mod installer;
@@ -25,9 +26,11 @@ use kube::ResourceExt;
 use crate::call::CallError;
 use crate::context::{ABORT_ANNOTATION, Context, FINALIZER, RELEASE_ANNOTATION, RETRY_ANNOTATION};
 
+pub(crate) use cluster_pieces::{Change, ClusterPieces};
 pub use installer::operator_image;
 pub(crate) use job::ended;
 pub use job::error_lines;
+pub(crate) use survey::{NAME, OBJECTS};
 
 /// The KKPUpgrade's own metadata.
 #[must_use]

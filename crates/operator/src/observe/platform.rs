@@ -22,7 +22,7 @@ use super::releases;
 use super::rule_facts::{Parts, findings};
 use super::rules::SeedReading;
 use super::survey::Survey;
-use super::user_clusters::UserClusters;
+use super::user_clusters::{Judged, UserClusters};
 use crate::call::{CallError, call};
 use crate::context::Context;
 use crate::seeds::{SeedConnection, cluster_uid};
@@ -66,7 +66,8 @@ async fn try_read(
         Some(_) => Survey::read(&context.client, &found.namespace, "the master").await,
         None => Survey::unreadable("not read in this round"),
     };
-    let readings = read_seeds(context, &found.namespace, seeds, status, target.as_deref()).await;
+    let proof = needs.rules.is_some();
+    let readings = read_seeds(context, &found.namespace, seeds, status, target.as_deref(), proof).await;
     let looks = needs.installer.is_some() || needs.rules.is_some();
     let (releases, unreadable) = if looks {
         releases::read(&context.client).await
@@ -172,10 +173,11 @@ async fn read_seeds(
     seeds: Vec<Seed>,
     status: &Status,
     target: Option<&str>,
+    proof: bool,
 ) -> Vec<ConnectedReading> {
     let before: BTreeSet<&str> = status.unhealthy_before.iter().map(String::as_str).collect();
     let mut readings: Vec<ConnectedReading> = stream::iter(seeds)
-        .map(|seed| read_seed(context, namespace, seed, target, &before))
+        .map(|seed| read_seed(context, namespace, seed, target.map(|target| (target, proof)), &before))
         .buffer_unordered(PARALLEL_SEEDS)
         .collect()
         .await;
@@ -187,7 +189,7 @@ async fn read_seed(
     context: &Context,
     namespace: &str,
     seed: Seed,
-    target: Option<&str>,
+    target: Option<(&str, bool)>,
     before: &BTreeSet<&str>,
 ) -> ConnectedReading {
     let name = seed.name_any();
@@ -197,7 +199,10 @@ async fn read_seed(
         .await
         .map_err(|error| error.to_string());
     let (survey, clusters) = match (&connection, target) {
-        (Ok(connection), Some(target)) => survey_seed(context, connection, namespace, &name, target, before).await,
+        (Ok(connection), Some((target, proof))) => {
+            let judged = (target, proof);
+            survey_seed(context, connection, namespace, &name, judged, before).await
+        }
         (Ok(_), None) => (
             Survey::unreadable("not read in this round"),
             UserClusters::unreadable("not read in this round"),
@@ -223,7 +228,7 @@ async fn survey_seed(
     connection: &SeedConnection,
     namespace: &str,
     name: &str,
-    target: &str,
+    (target, proof): (&str, bool),
     before: &BTreeSet<&str>,
 ) -> (Survey, UserClusters) {
     let began = Instant::now();
@@ -231,7 +236,13 @@ async fn survey_seed(
         let survey = Survey::read(&connection.client, namespace, &format!("seed {name}")).await;
         let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
         let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
-        let clusters = UserClusters::read(&connection.client, name, target, &worker_name, before).await;
+        let judged = Judged {
+            target,
+            worker_name: &worker_name,
+            proof,
+        };
+        let views = context.trigger.views();
+        let clusters = UserClusters::read(views, connection, name, &judged, before).await;
         (survey, clusters)
     };
     let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {

@@ -1,5 +1,6 @@
 //! Facts about the platform as a whole, for the rules: what is asked only when rules are evaluated. Reading only.
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kkp_upgrade_core::facts::{Known, ThrottleMark};
@@ -18,6 +19,10 @@ use super::rules::{Reading, SeedReading};
 use super::survey::Survey;
 use crate::call::call;
 use crate::context::{Context, FIELD_MANAGER};
+use crate::seeds::SeedConnection;
+
+/// Webhooks that are asked at the same time: each of them asks its seed, too.
+const PARALLEL_PROBES: usize = 8;
 
 /// What was read of the platform, for the rules.
 pub(super) struct Parts<'a> {
@@ -150,35 +155,40 @@ fn gitops_owner(deployment: &k8s_openapi::api::apps::v1::Deployment) -> Option<S
         .map(|(_, owner)| (*owner).to_owned())
 }
 
-/// One update with `dryRun=All` and no change for each place where KKP's webhooks must answer.
+/// One update with `dryRun=All` and no change for each place where KKP's webhooks must answer, several at a time.
 async fn webhooks(context: &Context, parts: &Parts<'_>) -> Vec<(String, WebhookFacts)> {
     let namespace = &parts.found.namespace;
-    let mut probes = Vec::new();
     let name = parts.found.configuration.name_any();
     let configurations = Api::<KubermaticConfiguration>::namespaced(context.client.clone(), namespace);
-    probes.push((
+    let first = (
         "master/KubermaticConfiguration".to_owned(),
         probe(configurations, &name).await,
-    ));
-    for seed in parts.seeds {
-        let name = seed.seed.name_any();
-        let Some(connection) = context
-            .seeds
-            .known()
-            .await
-            .remove(&name)
-            .filter(|_| seed.reached.is_ok())
-        else {
-            continue;
-        };
-        let seeds = Api::<Seed>::namespaced(context.client.clone(), namespace);
-        probes.push((format!("master/Seed {name}"), probe(seeds, &name).await));
-        if let Some(cluster) = &seed.clusters.first {
-            probes.push((
-                format!("{name}/Cluster"),
-                probe_cluster(&connection.client, cluster).await,
-            ));
-        }
+    );
+    let mut known = context.seeds.known().await;
+    let reached = parts.seeds.iter().filter(|seed| seed.reached.is_ok());
+    let probes = reached.filter_map(|seed| {
+        let connection = known.remove(&seed.seed.name_any())?;
+        Some(probe_seed(context, namespace, seed, connection))
+    });
+    let probes: Vec<_> = probes.collect();
+    let answers = stream::iter(probes).buffered(PARALLEL_PROBES).collect::<Vec<_>>().await;
+    std::iter::once(first).chain(answers.into_iter().flatten()).collect()
+}
+
+async fn probe_seed(
+    context: &Context,
+    namespace: &str,
+    seed: &SeedReading,
+    connection: SeedConnection,
+) -> Vec<(String, WebhookFacts)> {
+    let name = seed.seed.name_any();
+    let seeds = Api::<Seed>::namespaced(context.client.clone(), namespace);
+    let mut probes = vec![(format!("master/Seed {name}"), probe(seeds, &name).await)];
+    if let Some(cluster) = &seed.clusters.first {
+        probes.push((
+            format!("{name}/Cluster"),
+            probe_cluster(&connection.client, cluster).await,
+        ));
     }
     probes
 }

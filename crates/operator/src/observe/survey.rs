@@ -12,11 +12,11 @@ use crate::call::{CallError, call};
 
 /// Objects per page: bounds what one answer can take.
 const PAGE: u32 = 500;
-/// Most pages of one list: a server whose list has no end is not believed. 100,000 objects are ten addons for each of
-/// 10,000 user clusters.
-const PAGES: usize = 200;
+/// Most objects of one list: a server whose list has no end is not believed. It is ten addons for each of 10,000 user
+/// clusters.
+pub(crate) const OBJECTS: u32 = 100_000;
 /// Longest name of a Kubernetes object: a longer one is no API server's, and would break a status that repeats it.
-const NAME: usize = 253;
+pub(crate) const NAME: usize = 253;
 
 /// What KKP runs on one cluster.
 pub(super) struct Survey {
@@ -92,15 +92,29 @@ impl Survey {
     }
 }
 
-/// A whole list, page by page.
+/// A whole list.
 pub(super) async fn list<K>(api: Api<K>, what: String, parameters: ListParams) -> Result<Vec<K>, CallError>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut next = parameters.limit(PAGE);
     let mut items = Vec::new();
-    for _ in 0..PAGES {
-        let page = call(what.clone(), api.list(&next)).await?;
+    each(api, what, parameters.limit(PAGE), |item| items.push(item)).await?;
+    Ok(items)
+}
+
+/// Shows each object of a list, page by page; the parameters say how long a page is.
+pub(super) async fn each<K>(
+    api: Api<K>,
+    what: String,
+    mut parameters: ListParams,
+    mut show: impl FnMut(K),
+) -> Result<(), CallError>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let pages = OBJECTS.div_ceil(parameters.limit.unwrap_or(PAGE));
+    for _ in 0..pages {
+        let page = call(what.clone(), api.list(&parameters)).await?;
         let absurd = |item: &K| item.meta().name.as_ref().is_some_and(|name| name.len() > NAME);
         if page.items.iter().any(absurd) {
             return Err(CallError::unusable(
@@ -108,12 +122,12 @@ where
                 "the answer holds a name that no object can have",
             ));
         }
-        items.extend(page.items);
+        page.items.into_iter().for_each(&mut show);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            None => return Ok(items),
-            Some(token) => next = next.continue_token(&token),
+            None => return Ok(()),
+            Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    let problem = format!("the list has no end after {PAGES} pages");
+    let problem = format!("the list has no end after {pages} pages");
     Err(CallError::unusable(what, problem))
 }

@@ -1,20 +1,22 @@
 //! The user clusters of one seed, counted against the evidence for a version. Reading only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kkp_upgrade_core::facts::Known;
 use kkp_upgrade_core::rules;
 use kkp_upgrade_core::status::ClusterCounts;
-use kkp_upgrade_kkp::evidence::{self, ClusterVerdict, Evidence, Observed, SetApart, UserClusterObservation};
+use kkp_upgrade_kkp::evidence;
 use kkp_upgrade_kkp::types::{Addon, Cluster};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::survey::list;
-
-/// How many clusters are named with what they miss.
-const NAMED: usize = 10;
+use super::cluster_pieces::{Change, ClusterPieces, Unreadable};
+use super::survey::each;
+use crate::call::CallError;
+use crate::cluster_views::ClusterViews;
+use crate::seeds::SeedConnection;
 
 /// The user clusters of one seed.
 pub(super) struct UserClusters {
@@ -42,162 +44,82 @@ impl UserClusters {
         }
     }
 
-    /// Reads and judges all of them. `before` names the clusters ("seed/cluster") that were unhealthy before the run.
+    /// Reads and judges all of them, from what the watches hold where that is good enough. `before` names the clusters
+    /// ("seed/cluster") that were unhealthy before the run.
     pub(super) async fn read(
-        client: &Client,
+        views: &ClusterViews,
+        connection: &SeedConnection,
         seed: &str,
-        target: &str,
-        worker_name: &str,
+        judged: &Judged<'_>,
         before: &BTreeSet<&str>,
     ) -> Self {
-        let controllers = ListParams::default().fields("metadata.name=usercluster-controller");
-        let (clusters, deployments, addons) = tokio::join!(
-            list::<Cluster>(
-                Api::all(client.clone()),
-                format!("Clusters of seed {seed}"),
-                ListParams::default()
-            ),
-            list::<Deployment>(
-                Api::all(client.clone()),
-                format!("usercluster-controllers of seed {seed}"),
-                controllers
-            ),
-            list::<Addon>(
-                Api::all(client.clone()),
-                format!("Addons of seed {seed}"),
-                ListParams::default()
-            ),
-        );
-        let clusters = match clusters {
-            Ok(clusters) => clusters,
-            Err(error) => return Self::unreadable(&error.to_string()),
-        };
-        let judge = Judge {
-            seed,
-            target,
-            worker_name,
-            before,
-            controllers: by_namespace(deployments.map_err(|error| error.to_string())),
-            addons: by_namespace(addons.map_err(|error| error.to_string())),
-        };
-        judge.all(&clusters)
-    }
-}
-
-type ByNamespace<K> = Result<BTreeMap<String, Vec<K>>, String>;
-
-fn by_namespace<K: ResourceExt>(objects: Result<Vec<K>, String>) -> ByNamespace<K> {
-    let mut sorted: BTreeMap<String, Vec<K>> = BTreeMap::new();
-    for object in objects? {
-        sorted
-            .entry(object.namespace().unwrap_or_default())
-            .or_default()
-            .push(object);
-    }
-    Ok(sorted)
-}
-
-struct Judge<'a> {
-    seed: &'a str,
-    target: &'a str,
-    worker_name: &'a str,
-    before: &'a BTreeSet<&'a str>,
-    controllers: ByNamespace<Deployment>,
-    addons: ByNamespace<Addon>,
-}
-
-impl Judge<'_> {
-    fn all(&self, clusters: &[Cluster]) -> UserClusters {
-        let mut counts = ClusterCounts::default();
-        let (mut lagging, mut unhealthy) = (Vec::new(), Vec::new());
-        for cluster in clusters {
-            let name = format!("{}/{}", self.seed, cluster.name_any());
-            let apart = evidence::set_apart(cluster, self.worker_name);
-            let healthy = evidence::cluster_health(cluster).is_healthy();
-            if !healthy && apart.is_none() {
-                unhealthy.push(name.clone());
-            }
-            let verdict = self.verdict(cluster);
-            if let Some(text) = self.count(&mut counts, &name, healthy, verdict) {
-                lagging.push(text);
-            }
+        let view = views.of(seed, connection, judged.target, judged.worker_name);
+        if let Some(pieces) = view.pieces(judged.proof) {
+            return pieces.summary(seed, before, &Unreadable::default());
         }
-        lagging.truncate(NAMED);
-        UserClusters {
-            counts: Known::Is(counts),
-            lagging,
-            unhealthy,
-            stuck: Ok(i64::try_from(evidence::stuck_clusters(clusters).len()).unwrap_or(i64::MAX)),
-            items: Ok(clusters
-                .iter()
-                .map(|cluster| (format!("{}/{}", self.seed, cluster.name_any()), facts(cluster)))
-                .collect()),
-            first: clusters
-                .iter()
-                .find(|cluster| cluster.metadata.deletion_timestamp.is_none())
-                .map(ResourceExt::name_any),
-        }
-    }
-
-    fn verdict(&self, cluster: &Cluster) -> ClusterVerdict {
-        let namespace = cluster.status.namespace_name.text();
-        let controller = match &self.controllers {
-            Ok(found) => found
-                .get(namespace)
-                .and_then(|found| found.first())
-                .map_or(Observed::Absent, Observed::Found),
-            Err(why) => Observed::Unreadable(why.clone()),
-        };
-        let addons = match &self.addons {
-            Ok(found) => Observed::Found(
-                found
-                    .get(namespace)
-                    .map(|found| found.iter().collect())
-                    .unwrap_or_default(),
-            ),
-            Err(why) => Observed::Unreadable(why.clone()),
-        };
-        evidence::user_cluster(
-            self.target,
-            &UserClusterObservation {
-                cluster,
-                worker_name: self.worker_name,
-                controller,
-                addons,
-            },
-        )
-    }
-
-    /// Counts one cluster; the text says what it misses, where it is waited for.
-    fn count(&self, counts: &mut ClusterCounts, name: &str, healthy: bool, verdict: ClusterVerdict) -> Option<String> {
-        counts.total += 1;
-        let before = self.before.contains(name);
-        let missing = match verdict {
-            ClusterVerdict::SetApart(SetApart::Deleting) => return bump(&mut counts.deleting),
-            ClusterVerdict::SetApart(SetApart::Paused) => return bump(&mut counts.paused),
-            ClusterVerdict::SetApart(SetApart::OtherWorkerName(_)) => return bump(&mut counts.foreign),
-            ClusterVerdict::Judged(Evidence::Proven) => {
-                counts.converged += 1;
-                if healthy || before {
-                    return None;
+        let seen = view.generation();
+        match live(&connection.client, seed, judged).await {
+            Ok((pieces, unreadable)) => {
+                if unreadable.controllers.is_none() && unreadable.addons.is_none() {
+                    view.confirm(seen, &pieces);
                 }
-                counts.failing += 1;
-                "is unhealthy and was healthy before".to_owned()
+                pieces.summary(seed, before, &unreadable)
             }
-            ClusterVerdict::Judged(_) if before => return bump(&mut counts.unhealthy_before),
-            ClusterVerdict::Judged(Evidence::NotYet { missing }) => missing.first().cloned().unwrap_or_default(),
-            ClusterVerdict::Judged(Evidence::Unknown { why }) => why,
-        };
-        Some(format!("cluster {name}: {missing}"))
+            Err(error) => Self::unreadable(&error.to_string()),
+        }
     }
 }
 
-fn bump(counter: &mut i32) -> Option<String> {
-    *counter += 1;
-    None
+/// Against what the clusters of a seed are judged, and how surely.
+pub(super) struct Judged<'a> {
+    pub(super) target: &'a str,
+    pub(super) worker_name: &'a str,
+    /// Whether rules rest on it: then what a watch says is never enough.
+    pub(super) proof: bool,
 }
 
-fn facts(cluster: &Cluster) -> rules::ClusterFacts {
+/// Objects per page: with their managed fields they take many times their text.
+const PAGE: u32 = 100;
+
+/// One read of everything, page by page; of each object only the verdict is kept.
+async fn live(client: &Client, seed: &str, judged: &Judged<'_>) -> Result<(ClusterPieces, Unreadable), CallError> {
+    let pieces = Mutex::new(ClusterPieces::new(judged.target, judged.worker_name));
+    let with = |change: &dyn Fn(&mut ClusterPieces) -> Change| {
+        change(&mut pieces.lock().unwrap_or_else(PoisonError::into_inner));
+    };
+    let named = ListParams::default()
+        .limit(PAGE)
+        .fields("metadata.name=usercluster-controller");
+    let (clusters, controllers, addons) = tokio::join!(
+        each(
+            Api::<Cluster>::all(client.clone()),
+            format!("Clusters of seed {seed}"),
+            ListParams::default().limit(PAGE),
+            |cluster| with(&|pieces| pieces.set_cluster(&cluster)),
+        ),
+        each(
+            Api::<Deployment>::all(client.clone()),
+            format!("usercluster-controllers of seed {seed}"),
+            named,
+            |controller| with(&|pieces| pieces.set_controller(&controller)),
+        ),
+        each(
+            Api::<Addon>::all(client.clone()),
+            format!("Addons of seed {seed}"),
+            ListParams::default().limit(PAGE),
+            |addon| with(&|pieces| pieces.set_addon(&addon)),
+        ),
+    );
+    clusters?;
+    let why = |result: Result<(), CallError>| result.err().map(|error| error.to_string());
+    let unreadable = Unreadable {
+        controllers: why(controllers),
+        addons: why(addons),
+    };
+    Ok((pieces.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable))
+}
+
+pub(super) fn facts(cluster: &Cluster) -> rules::ClusterFacts {
     use super::rules::{optional, or_default, text};
     let health = evidence::cluster_health(cluster);
     rules::ClusterFacts {
