@@ -24,7 +24,7 @@ use crate::seeds::SeedConnection;
 
 /// Shortest and longest time for which a view is trusted after a live read. Between the two, each seed has its own, so that
 /// they are not all read again in the same round.
-const TRUSTED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
+const TRUSTED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
 /// Objects per page of a first list.
 const PAGE: u32 = 100;
 /// First lists at the same time: bounds what their pages take.
@@ -164,7 +164,7 @@ impl ClusterViews {
         let (shortest, longest) = TRUSTED;
         ClusterView {
             state,
-            lasts: shortest + (longest - shortest) * share / 16,
+            lasts: shortest + longest.saturating_sub(shortest) * share / 16,
             identity: connection.identity.clone(),
             tasks,
         }

@@ -57,11 +57,11 @@ impl UserClusters {
         if let Some(pieces) = view.pieces(judged.proof) {
             return pieces.summary(seed, before, &Unreadable::default());
         }
-        let seen = view.generation();
+        let generation = view.generation();
         match live(&connection.client, seed, judged).await {
             Ok((pieces, unreadable)) => {
                 if unreadable.controllers.is_none() && unreadable.addons.is_none() {
-                    view.confirm(seen, &pieces);
+                    view.confirm(generation, &pieces);
                 }
                 pieces.summary(seed, before, &unreadable)
             }
