@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::preflight::{blocked, note_findings, stop_at_blockers};
+use super::preflight::{blocked, no_blocker_stands, note_findings, stop_at_blockers};
 use super::{Decision, StepName, round::Round};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name};
@@ -354,6 +354,7 @@ fn look_again(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
     if let Some(text) = blocked(findings) {
         return stop_at_blockers(round, findings, &text);
     }
+    no_blocker_stands(&mut round);
     if request.paused {
         return round.working(Reason::Paused, "paused after the backup");
     }

@@ -1,7 +1,7 @@
 //! Deploying: limit, installer on the master, then master, seeds and user clusters converge. Pure.
 
 use super::backup::set_job;
-use super::preflight::{blocked, note_findings, stop_at_blockers};
+use super::preflight::{blocked, no_blocker_stands, note_findings, stop_at_blockers};
 use super::{Decision, StepName, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name, seconds};
@@ -71,6 +71,7 @@ fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformF
             if let Some(text) = blocked(findings) {
                 return stop_at_blockers(round, findings, &text);
             }
+            no_blocker_stands(&mut round);
         }
         Known::NotRead => return round.again(Reason::UpgradingMaster, "evaluating the rules once more"),
         Known::Unknown(why) => {

@@ -246,12 +246,7 @@ fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decis
     if let Some(text) = blocked(findings) {
         return stop_at_blockers(round, findings, &text);
     }
-    round.stage(
-        ConditionType::PreflightPassed,
-        Truth::True,
-        Reason::PreflightPassed,
-        "no blocker stands",
-    );
+    no_blocker_stands(&mut round);
     if request.mode == Mode::Plan {
         round.status.step = None;
         let hop = round.status.hop.clone().unwrap_or_default();
@@ -272,6 +267,16 @@ pub(super) fn blocked(findings: &[Finding]) -> Option<String> {
         more => format!(" (and {more} more)"),
     };
     Some(format!("{}: {} {}{more}", first.rule, first.subject(), first.message))
+}
+
+/// Says that no blocker stands, here and wherever the rules are asked once more: one that stood there before is gone.
+pub(super) fn no_blocker_stands(round: &mut Round<'_>) {
+    round.stage(
+        ConditionType::PreflightPassed,
+        Truth::True,
+        Reason::PreflightPassed,
+        "no blocker stands",
+    );
 }
 
 /// Stalls on blockers; those that rest on unreadable facts alone are retried for a while first.

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::world::{FROM, Outcome, TO, UID, World, finding};
+use crate::conditions::ConditionType;
 use crate::facts::{Known, LeaseFacts, OtherUpgrade};
 use crate::phase::Phase;
 use crate::request::{Mode, SpecError};
@@ -44,6 +45,22 @@ fn a_blocker_stalls_at_once_and_its_end_lets_the_run_go_on() {
     world.findings = Known::Is(Vec::new());
     world.settle();
     assert_eq!(world.phase(), Phase::Done);
+}
+
+#[test]
+fn a_blocker_that_came_after_preflight_and_went_again_leaves_no_trace_in_what_follows() {
+    for phase in [Phase::Backup, Phase::Deploying] {
+        let mut world = World::new();
+        world.until(|world| world.phase() == phase);
+        world.findings = Known::Is(vec![finding(false)]);
+        world.until(World::stalled);
+        assert!(!world.status.is_true(ConditionType::PreflightPassed));
+        world.findings = Known::Is(Vec::new());
+        world.until(|world| world.did("CreateJob installer") > 0);
+        assert!(world.status.is_true(ConditionType::PreflightPassed), "{phase}");
+        world.settle();
+        assert_eq!(world.phase(), Phase::Done);
+    }
 }
 
 #[test]
