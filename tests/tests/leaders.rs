@@ -171,7 +171,8 @@ async fn a_platforms_lease_that_is_removed_or_forged_lets_no_second_run_in() -> 
         .platform
         .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
     bed.apply(UPGRADE).await?;
-    bed.reached("u", Point::Converging).await?;
+    bed.until("u", DEADLINE, |status| Point::Converging.is_shown(status))
+        .await?;
     bed.apply(&UPGRADE.replace("name: u", "name: second")).await?;
     let second = bed.upgrades().get("second").await?.metadata.uid.context("no UID")?;
     bed.kubectl(&["delete", "lease", ACTIVE_LEASE, "-n", NAMESPACE]).await?;
