@@ -115,7 +115,13 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         })
         .await?;
     report(&bed, &tell, &at_rest, &reconciling.highest()).await?;
-    let violations = observer.seen.violations();
+    let mut violations = observer.seen.violations();
+    let (events, broken) = bed.judged(&bed.expectations())?;
+    violations.extend(broken.iter().map(ToString::to_string));
+    tell.say(&format!(
+        "monitor: {events} writes and installer records judged, {} promises broken",
+        violations.len()
+    ));
     if arguments.keep {
         keep(&bed, &tell).await?;
     }
@@ -124,8 +130,8 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if ended.phase() != Some(Phase::Done) {
         bail!("the upgrade ended as {}", ended.phase.unwrap_or_default());
     }
-    if let Some(violation) = violations.first() {
-        bail!("a status broke the rules of kstatus: {violation}");
+    if !violations.is_empty() {
+        bail!("promises were broken:\n{}", violations.join("\n"));
     }
     tell.say("done");
     Ok(ExitCode::SUCCESS)

@@ -176,13 +176,7 @@ async fn an_installer_that_fails_holds_the_limit_only_after_its_crds_and_retries
         "{:?}",
         platform.missing("2.31.0").await?
     );
-    ensure!(
-        observer.seen.violations().is_empty(),
-        "{:?}",
-        observer.seen.violations()
-    );
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,13 +221,7 @@ async fn a_limit_that_a_person_changes_is_never_written_over_and_stops_the_run_a
         "{:?}",
         bed.installer_starts("2.31.0")?
     );
-    ensure!(
-        observer.seen.violations().is_empty(),
-        "{:?}",
-        observer.seen.violations()
-    );
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,11 +267,5 @@ async fn an_installer_image_that_cannot_be_pulled_is_named_and_the_run_can_be_ab
         "{:?}",
         bed.installer_starts("2.31.0")?
     );
-    ensure!(
-        observer.seen.violations().is_empty(),
-        "{:?}",
-        observer.seen.violations()
-    );
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish(&observer)
 }

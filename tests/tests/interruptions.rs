@@ -106,12 +106,6 @@ async fn next_ends_done(bed: &Bed) -> anyhow::Result<Status> {
     Ok(status)
 }
 
-fn end(bed: Bed, observer: &Observer) -> anyhow::Result<()> {
-    let violations = observer.seen.violations();
-    ensure!(violations.is_empty(), "{violations:?}");
-    bed.running.lab.stop()?;
-    Ok(())
-}
 
 /// Brings a new run to a point before the installer and interrupts it there: the platform stays as it was.
 async fn stopped_before_the_installer(bed: &Bed, observer: &Observer, point: Point, way: Way) -> anyhow::Result<()> {
@@ -180,7 +174,7 @@ async fn an_abort_before_the_installer_leaves_the_platform_as_it_was() -> anyhow
     bed.apply(&Point::Installer.upgrade("next")).await?;
     next_ends_done(&bed).await?;
     bed.installers_ended_well(1)?;
-    end(bed, &observer)
+    bed.finish(&observer)
 }
 
 /// What holds a run at a point behind the installer's start. User clusters that do not converge keep the limit in
@@ -261,7 +255,7 @@ async fn stopped_behind_the_installer(point: Point, way: Way) -> anyhow::Result<
         is_held_and_shown(&bed, way).await?;
     }
     finished_by_the_next(&bed, point, way).await?;
-    end(bed, &observer)
+    bed.finish(&observer)
 }
 
 /// The platform settles; the aborted run gives its limit back by itself, a deleted one's is taken over by the next.

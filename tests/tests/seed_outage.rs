@@ -131,13 +131,7 @@ async fn a_seed_that_is_down_blocks_and_delays_the_run_which_goes_on_by_itself()
         "{:?}",
         bed.installer_starts("2.31.0")?
     );
-    ensure!(
-        observer.seen.violations().is_empty(),
-        "{:?}",
-        observer.seen.violations()
-    );
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish(&observer)
 }
 
 /// Writes the kubeconfig of the seed as text.
@@ -295,11 +289,5 @@ async fn no_status_event_log_or_plan_holds_a_secret() -> anyhow::Result<()> {
         is_clean(&[("a".to_owned(), format!("x{TOKEN_CANARY}"))]).is_err(),
         "the search finds what is there"
     );
-    ensure!(
-        observer.seen.violations().is_empty(),
-        "{:?}",
-        observer.seen.violations()
-    );
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish(&observer)
 }

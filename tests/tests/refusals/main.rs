@@ -59,11 +59,6 @@ fn manifest(name: &str, version: &str, more: &str) -> String {
     )
 }
 
-fn ensure_clean(observer: &Observer) -> anyhow::Result<()> {
-    let violations = observer.seen.violations();
-    ensure!(violations.is_empty(), "statuses broke the rules: {violations:?}");
-    Ok(())
-}
 
 /// Nothing of a refused order is on the platform.
 async fn ensure_untouched(bed: &Bed, name: &str) -> anyhow::Result<()> {
@@ -193,7 +188,7 @@ async fn an_order_that_makes_no_sense_is_refused_in_words() -> anyhow::Result<()
     orders::no_storage_for_the_backup(&bed)
         .await
         .context("no backup storage")?;
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,5 +210,5 @@ async fn a_platform_that_is_not_in_order_stops_the_order_until_it_is_mended() ->
     platform::a_cluster_that_the_target_refuses(&bed)
         .await
         .context("unsupported cluster")?;
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }

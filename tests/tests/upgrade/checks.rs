@@ -7,12 +7,6 @@ pub(crate) fn at_rest(status: &Status) -> bool {
     status.phase.as_deref() == Some("Done") && status.step.is_none()
 }
 
-pub(crate) fn ensure_clean(observer: &Observer) -> anyhow::Result<()> {
-    let violations = observer.seen.violations();
-    ensure!(violations.is_empty(), "statuses broke the rules: {violations:?}");
-    Ok(())
-}
-
 pub(crate) async fn lease_holder(bed: &Bed) -> anyhow::Result<Option<String>> {
     let leases = Api::<Lease>::namespaced(bed.client.clone(), NAMESPACE);
     let lease = leases.get_opt("kkp-upgrade-active").await?;

@@ -117,7 +117,7 @@ async fn without_a_limit_the_limit_stays_unset_and_a_second_order_finds_the_plat
         jobs(&bed).await?.is_empty() && lease_holder(&bed).await?.is_none(),
         "an order that had nothing to do left marks"
     );
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn with_a_limit_it_is_in_force_while_it_runs_and_gone_afterwards() -> anyh
         .filter_map(|status| status.throttle)
         .next_back();
     ensure!(applied.is_some(), "status never told of the limit");
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +195,7 @@ async fn of_two_orders_the_second_waits_and_names_the_first() -> anyhow::Result<
     );
     let phases = observer.seen.phases("second");
     ensure!(phases == ["Pending", "Preflight", "Done"], "{phases:?}");
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,5 +241,5 @@ async fn a_plan_and_a_pause_change_nothing() -> anyhow::Result<()> {
     ensure_good_path(&observer, "paused", &done)?;
     ensure_tidy(&bed, "paused").await?;
     ensure_one_installer_run(&bed)?;
-    ensure_clean(&observer)
+    bed.finish(&observer)
 }
