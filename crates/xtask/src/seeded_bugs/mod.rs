@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments, out: &mut dyn Write) -> an
     let findings = runtime.block_on(async {
         tokio::select! {
             findings = all(&tree, bugs, arguments.keep_going, out) => findings,
-            () = told_to_stop() => Err(anyhow::anyhow!("stopped; the copy of the code is removed")),
+            () = told_to_stop() => Err(anyhow::anyhow!("told to stop")),
         }
     })?;
     report::table(&findings, out)?;
