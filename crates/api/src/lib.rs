@@ -9,6 +9,8 @@ mod object;
 pub mod spec;
 
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod conventions;
 #[cfg(test)]
 mod rules;
