@@ -114,15 +114,15 @@ async fn replay(file: &Path) -> anyhow::Result<ExitCode> {
     let run = Box::pin(lane.run(workload, &plan)).await?;
     let wrong = verdict(&learned.baseline, &plan, &run);
     say(&format!("struck {:?} times; {:?}", run.struck, run.times));
-    wrong.iter().for_each(|line| say(line));
+    for line in &wrong {
+        say(line);
+    }
     let folder = lane.bed.running.lab.keep_folder()?.to_owned();
     say(&format!(
         "logs of the last run are kept for a day in {}",
         folder.display()
     ));
-    if let Ok(lane) = Arc::try_unwrap(Arc::new(lane)) {
-        lane.close()?;
-    }
+    lane.close()?;
     Ok(if wrong.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -147,16 +147,12 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             workload.title,
             learned.points.len()
         ));
-        learned
-            .baseline
-            .mask()
-            .iter()
-            .for_each(|line| say(&format!("masked: {line}")));
-        learned
-            .points
-            .iter()
-            .filter(|(call, _)| call.verb.is_write())
-            .for_each(|(call, n)| say(&format!("{n} {call}")));
+        for line in learned.baseline.mask() {
+            say(&format!("masked: {line}"));
+        }
+        for (call, occurrence) in learned.points.iter().filter(|(call, _)| call.verb.is_write()) {
+            say(&format!("{occurrence} {call}"));
+        }
     }
     lane.close()?;
     Ok(ExitCode::SUCCESS)

@@ -28,9 +28,9 @@ const READY: Duration = Duration::from_mins(2);
 pub const FLAGS: [&str; 5] = [
     "--poll=300",
     "--resync=1000",
-    "--unknown-grace=2500",
+    "--unknown-grace=5000",
     "--retry-pause=200",
-    "--call-deadline=1500",
+    "--call-deadline=3000",
 ];
 
 /// One platform.

@@ -141,10 +141,10 @@ pub fn ordered(plans: Vec<Plan>, seed: u64) -> Vec<Plan> {
         let matters = verb.is_some_and(|verb| verb.is_write() || verb == Verb::Watch);
         hasher.finish() / if matters { 4 } else { 1 }
     };
-    let mut seen = BTreeSet::new();
+    let mut taken = BTreeSet::new();
     let mut plans: Vec<Plan> = plans
         .into_iter()
-        .filter(|plan| seen.insert(plan.record.clone()))
+        .filter(|plan| taken.insert(plan.record.clone()))
         .collect();
     plans.sort_by_key(place);
     plans

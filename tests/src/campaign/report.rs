@@ -136,9 +136,9 @@ fn variants(text: &mut String, finished: &BTreeMap<String, Finished>) {
     let columns: BTreeSet<&String> = cells.keys().map(|(_, column)| column).collect();
     let rows: BTreeSet<&String> = cells.keys().map(|(row, _)| row).collect();
     text.push_str("\n## Faults by call\n\nRuns, violations in brackets.\n\n| |");
-    columns.iter().for_each(|column| {
+    for column in &columns {
         let _ = write!(text, " {column} |");
-    });
+    }
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(columns.len()));
     for row in rows {

@@ -176,7 +176,7 @@ pub(super) fn stem(name: &str) -> String {
     stem
 }
 
-/// Hexadecimal digits of a digest, a time or a ReplicaSet, or the five characters at the end of a Pod's name.
+/// Hexadecimal digits of a digest, a time or a `ReplicaSet`, or the five characters at the end of a Pod's name.
 fn is_hash(text: &str, last: bool) -> bool {
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let hexadecimal = text.len() >= 8 && text.chars().all(|letter| letter.is_ascii_hexdigit()) && digits > 0;
