@@ -228,7 +228,7 @@ const RELEVANT: [Change; 12] = [
         }
     }),
     ("a Seed made anew", |basis, salt| {
-        basis.eu(|seed| seed.uid = format!("uid-{salt}"))
+        basis.eu(|seed| seed.uid = format!("uid-{salt}"));
     }),
     ("an installer that cannot be prepared", |basis, _| {
         basis.platform.installer = Known::Unknown("forbidden".to_owned());
