@@ -8,7 +8,6 @@ mod installing;
 mod lagging;
 mod laws;
 mod leases;
-mod leases;
 mod limit;
 mod properties;
 mod refusals;
