@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_same_write_of_another_operator_has_the_same_words() {
-        let words = |method, path, body: &str| in_words(&method, path, body.as_bytes());
+        let words = |method: Method, path: &str, body: &str| in_words(&method, path, body.as_bytes());
         let status = r#"{"metadata":{"name":"u"},"status":{"phase":"Backup","step":{"name":"Backup","job":"j","holder":"a.1"},
             "conditions":[{"type":"Ready","reason":"BackingUp"}]}}"#;
         let upgrades = "/apis/upgrade.k8c.io/v1alpha1/namespaces/kubermatic/kkpupgrades";
