@@ -106,7 +106,6 @@ async fn next_ends_done(bed: &Bed) -> anyhow::Result<Status> {
     Ok(status)
 }
 
-
 /// Brings a new run to a point before the installer and interrupts it there: the platform stays as it was.
 async fn stopped_before_the_installer(bed: &Bed, observer: &Observer, point: Point, way: Way) -> anyhow::Result<()> {
     let name = format!("{point:?}-{way:?}").to_lowercase();

@@ -183,7 +183,9 @@ pub enum BackupError {
         difference: &'static str,
     },
     /// The kubeconfig leads somewhere else than the run saw.
-    #[error("the kubeconfig of {target} leads to the cluster {found} (kube-system UID), expected {expected}; put the right kubeconfig back")]
+    #[error(
+        "the kubeconfig of {target} leads to the cluster {found} (kube-system UID), expected {expected}; put the right kubeconfig back"
+    )]
     WrongCluster {
         /// The target.
         target: String,

@@ -349,7 +349,13 @@ mod tests {
         assert!((8_000..16_000).contains(&cluster), "Cluster: {cluster}");
         let addon = bytes(addon("canal", "c010001", "v2.31.0"));
         assert!((1_500..3_500).contains(&addon), "Addon: {addon}");
-        let deployment = bytes(deployment("usercluster-controller", "cluster-c010001", "v2.31.0", 10, true));
+        let deployment = bytes(deployment(
+            "usercluster-controller",
+            "cluster-c010001",
+            "v2.31.0",
+            10,
+            true,
+        ));
         assert!((4_000..9_000).contains(&deployment), "Deployment: {deployment}");
     }
 

@@ -59,7 +59,6 @@ fn manifest(name: &str, version: &str, more: &str) -> String {
     )
 }
 
-
 /// Nothing of a refused order is on the platform.
 async fn ensure_untouched(bed: &Bed, name: &str) -> anyhow::Result<()> {
     let object = bed.upgrades().get(name).await?;
