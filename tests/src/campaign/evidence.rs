@@ -107,8 +107,9 @@ fn is_machinery(kind: &str, namespace: &str, name: &str) -> bool {
         || (kind == "Deployment" && name == "kkp-upgrade-operator")
 }
 
-/// Counts the accepted writes of the operator's programs in an audit log. Status writes of `KKPUpgrade`s, events and the
-/// leader's lease do not count: the first are judged by their sum, the end state, and the others are no effects.
+/// Counts the accepted writes of the operator's programs in an audit log. Status writes of `KKPUpgrade`s, later versions of a
+/// plan for people, events and the leader's lease do not count: the first two follow what is seen when, and are judged by
+/// their sum, the end state; the others are no effects.
 #[must_use]
 pub fn effects(audit: &str) -> Effects {
     let mut effects = Effects::new();
@@ -142,6 +143,7 @@ fn effect(event: &Value) -> Option<String> {
         "events" | "selfsubjectaccessreviews" | "tokenreviews" | "subjectaccessreviews"
     ) || (resource == "kkpupgrades" && subresource == "status")
         || name == "kkp-upgrade-operator-leader"
+        || (resource == "configmaps" && verb == "update" && name.ends_with("-plan"))
         || event
             .pointer("/requestURI")
             .and_then(Value::as_str)

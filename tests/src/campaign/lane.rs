@@ -15,12 +15,12 @@ use serde_json::json;
 use super::evidence::{self, CANARY, Evidence};
 use super::workload::{REFUSING_CLAIM, Workload};
 use crate::bed::{Bed, BedOptions, NAMESPACE};
-use crate::fault::{Line, Plan};
+use crate::fault::{Fault, Line, Plan, Strike};
 
 /// The platform's own limit.
 pub const ORIGINAL: i64 = 7;
 /// Without a write of the operator's programs for so long, a run is quiet.
-const QUIET: Duration = Duration::from_millis(1_200);
+const QUIET: Duration = Duration::from_millis(1_500);
 /// How long a run may take to become quiet.
 const SETTLED: Duration = Duration::from_secs(40);
 const READY: Duration = Duration::from_mins(2);
@@ -187,10 +187,10 @@ impl Lane {
             let writes =
                 |line: &&Line| matches!(line, Line::Call { call, .. } if call.verb.is_write() && call.peer != election);
             let now = lines.iter().filter(writes).count();
-            if now != count {
+            if now != count || has_just_crashed(&lines, plan) {
                 (count, since) = (now, Instant::now());
             }
-            if since.elapsed() >= QUIET {
+            if since.elapsed() >= quiet(plan) {
                 return Ok(());
             }
             ensure!(
@@ -223,6 +223,26 @@ impl Lane {
     pub fn close(self) -> anyhow::Result<()> {
         Ok(self.bed.running.lab.stop()?)
     }
+}
+
+/// How long a run must be quiet: longer than a call may wait that nobody answers.
+fn quiet(plan: &Plan) -> Duration {
+    let is_silent = |fault: &Fault| matches!(fault.strike, Strike::Silence { .. });
+    if plan.faults.iter().any(is_silent) {
+        QUIET * 3
+    } else {
+        QUIET
+    }
+}
+
+/// Whether nothing has been heard of the program since a crash: it may be waiting to be started again.
+fn has_just_crashed(lines: &[Line], plan: &Plan) -> bool {
+    let last = lines.iter().rev().find_map(|line| match line {
+        Line::Call { fault, .. } => Some(*fault),
+        _ => None,
+    });
+    let fault = last.flatten().and_then(|number| plan.faults.get(number));
+    fault.is_some_and(|fault| matches!(fault.strike, Strike::Crash { .. }))
 }
 
 /// Removes everything in a folder, and leaves the folder.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kkp_lab::platform::{COMMUNITY_SEED, MASTER};
+use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::status::Status;
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -269,7 +270,28 @@ impl Sight {
                 })
                 .await;
         }
-        bed.until(name, DEADLINE, |status| self.is(status)).await.map(drop)
+        let seen = bed
+            .until(name, DEADLINE, |status| self.is(status) || self.is_out_of_reach(status))
+            .await?;
+        ensure!(self.is(&seen), "it ended as {} instead", seen.phase.unwrap_or_default());
+        if !matches!(self, Self::Ended("Done")) {
+            return Ok(());
+        }
+        // The last effect of a run that holds nothing.
+        let upgrades = bed.upgrades();
+        bed.wait("the release of the finalizer", DEADLINE, || async {
+            let upgrade = upgrades.get(name).await.ok()?;
+            let at_rest = self.is(&upgrade.status.unwrap_or_default());
+            let held = upgrade.metadata.finalizers.unwrap_or_default();
+            (at_rest && held.is_empty()).then_some(())
+        })
+        .await
+    }
+
+    /// Whether the run has ended in another way than the one that is waited for.
+    fn is_out_of_reach(self, status: &Status) -> bool {
+        let terminal = status.phase().is_some_and(Phase::is_terminal) && status.step.is_none();
+        terminal && matches!(self, Self::Ended(wanted) if status.phase.as_deref() != Some(wanted))
     }
 
     fn is(self, status: &Status) -> bool {

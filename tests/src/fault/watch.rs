@@ -69,6 +69,8 @@ impl Editor {
                 return None;
             }
             if self.strikes() && self.fault.does == WatchDoes::Freezes {
+                // Still read: otherwise other calls on the same connection would have to wait as well.
+                while events.next().await.is_some() {}
                 std::future::pending::<()>().await;
             }
             if self.ended {
