@@ -63,7 +63,7 @@ async fn try_read(
     let seeds = seeds(context, &found.namespace, edition).await?;
     let target = needs.evidence.map(|version| version.tag());
     let survey = match &target {
-        Some(_) => Survey::read(&context.client, &found.namespace, "the master").await,
+        Some(_) => Box::pin(Survey::read(&context.client, &found.namespace, "the master")).await,
         None => Survey::unreadable("not read in this round"),
     };
     let proof = needs.rules.is_some();
@@ -201,7 +201,7 @@ async fn read_seed(
     let (survey, clusters) = match (&connection, target) {
         (Ok(connection), Some((target, proof))) => {
             let judged = (target, proof);
-            survey_seed(context, connection, namespace, &name, judged, before).await
+            Box::pin(survey_seed(context, connection, namespace, &name, judged, before)).await
         }
         (Ok(_), None) => (
             Survey::unreadable("not read in this round"),
@@ -233,7 +233,7 @@ async fn survey_seed(
 ) -> (Survey, UserClusters) {
     let began = Instant::now();
     let reading = async {
-        let survey = Survey::read(&connection.client, namespace, &format!("seed {name}")).await;
+        let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
         let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
         let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
         let judged = Judged {
@@ -242,7 +242,7 @@ async fn survey_seed(
             proof,
         };
         let views = context.trigger.views();
-        let clusters = UserClusters::read(views, connection, name, &judged, before).await;
+        let clusters = Box::pin(UserClusters::read(views, connection, name, &judged, before)).await;
         (survey, clusters)
     };
     let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {

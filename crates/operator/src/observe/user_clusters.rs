@@ -58,7 +58,7 @@ impl UserClusters {
             return pieces.summary(seed, before, &Unreadable::default());
         }
         let generation = view.generation();
-        match live(&connection.client, seed, judged).await {
+        match Box::pin(live(&connection.client, seed, judged)).await {
             Ok((pieces, unreadable)) => {
                 if unreadable.controllers.is_none() && unreadable.addons.is_none() {
                     view.confirm(generation, &pieces);
