@@ -248,7 +248,9 @@ impl Gate {
                     {
                         let held = Held { call, stream };
                         // Dropped, it is let through.
-                        drop(is_closed.load(Ordering::SeqCst).then(|| sender.send(held)));
+                        if is_closed.load(Ordering::SeqCst) {
+                            drop(sender.send(held));
+                        }
                     }
                 });
             }
