@@ -47,11 +47,11 @@ impl Verdict {
         match self {
             Self::Caught(tests) => {
                 let named = tests.iter().take(NAMED).map(|test| format!("`{test}`"));
-                let mut text = named.collect::<Vec<_>>().join(", ");
-                if tests.len() > NAMED {
-                    text.push_str(&format!(" and {} more", tests.len() - NAMED));
+                let named = named.collect::<Vec<_>>().join(", ");
+                match tests.len().saturating_sub(NAMED) {
+                    0 => named,
+                    more => format!("{named} and {more} more"),
                 }
-                text
             }
             Self::Survived(why)
             | Self::DoesNotApply(why)
