@@ -12,7 +12,7 @@ use kkp_upgrade_tests::bed::{Bed, BedOptions};
 use kkp_upgrade_tests::faults::message_of;
 use kkp_upgrade_tests::observer::Observer;
 
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 /// An abort is answered within this time, whatever seeds do.
 const ANSWERED: Duration = Duration::from_secs(5);
 
