@@ -194,7 +194,7 @@ mod tests {
         let deep = format!("{{\"a\":[{}", "[".repeat(10_000));
         for (text, expected) in [
             (r#"{"a": ["#, "breaks off"),
-            (r#"<html>canary</html>"#, "is not JSON"),
+            ("<html>canary</html>", "is not JSON"),
             (r#"{"a": "canary"}"#, "is not what was asked for"),
             (deep.as_str(), "is nested too deeply"),
         ] {

@@ -165,7 +165,9 @@ mod tests {
         for _ in 0..5 {
             // A new process at every call: everything it knows is in the lines.
             let mut tally = Tally::default();
-            lines.iter().for_each(|line| tally.add(line, &plan));
+            for line in &lines {
+                tally.add(line, &plan);
+            }
             let (line, strike) = tally.next(call("x"), None, &plan);
             struck.push(strike.is_some());
             lines.push(line);

@@ -197,13 +197,13 @@ fn weigh(judgement: &mut Judgement, write: &Write, pod: &str, unchanged: bool) {
 mod tests {
     use super::*;
 
-    fn line(second: i64, pod: &str, verb: &str, object: (&str, &str), code: i64, after: Value) -> Write {
+    fn line(second: i64, pod: &str, verb: &str, object: (&str, &str), code: i64, after: &Value) -> Write {
         let time = Timestamp::from_second(second).unwrap();
         let line = serde_json::json!({
             "requestReceivedTimestamp": time, "stageTimestamp": time, "verb": verb,
             "user": {"username": ACCOUNT, "extra": {"authentication.kubernetes.io/pod-uid": [pod]}},
             "objectRef": {"resource": object.0, "name": object.1},
-            "responseStatus": {"code": code}, "responseObject": after,
+            "responseStatus": {"code": code}, "responseObject": *after,
         });
         write(serde_json::from_value(line).unwrap()).unwrap()
     }
@@ -214,7 +214,7 @@ mod tests {
 
     fn lease(second: i64, pod: &str) -> Write {
         let after = serde_json::json!({"spec": {"holderIdentity": pod}});
-        line(second, pod, "update", ("leases", ELECTION), 200, after)
+        line(second, pod, "update", ("leases", ELECTION), 200, &after)
     }
 
     #[test]
@@ -222,15 +222,15 @@ mod tests {
         let config = ("kubermaticconfigurations", "kkp");
         let history = [
             lease(1, "a"),
-            line(2, "a", "update", config, 200, version(10)),
+            line(2, "a", "update", config, 200, &version(10)),
             lease(3, "b"),
             // Nobody has decided anything since: as good as before.
-            line(4, "a", "update", config, 200, version(11)),
-            line(5, "b", "update", config, 200, version(12)),
-            line(6, "a", "update", config, 409, Value::Null),
-            line(7, "a", "update", config, 200, version(12)),
-            line(8, "a", "update", config, 200, version(13)),
-            line(9, "b", "update", config, 200, version(14)),
+            line(4, "a", "update", config, 200, &version(11)),
+            line(5, "b", "update", config, 200, &version(12)),
+            line(6, "a", "update", config, 409, &Value::Null),
+            line(7, "a", "update", config, 200, &version(12)),
+            line(8, "a", "update", config, 200, &version(13)),
+            line(9, "b", "update", config, 200, &version(14)),
         ];
         let judgement = fold(&history);
         assert_eq!(judgement.reigns.len(), 2);

@@ -49,7 +49,7 @@ pub(crate) fn context(api: &FakeApi) -> Context {
         seeds: SeedConnections::new(Connector::default()),
         recorder: Recorder::new(api.client(), reporter),
         metrics: Metrics::new("test"),
-        health: Health::new(&[], Duration::from_secs(60)),
+        health: Health::new(&[], Duration::from_mins(1)),
         trigger: Trigger::default(),
         writes: WriteClock::default(),
         refusals: Refusals::default(),
