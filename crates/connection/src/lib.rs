@@ -5,6 +5,8 @@
 //! is given by the program that makes the [`Connector`], and the shipped program gives nothing.
 
 mod guard;
+#[cfg(test)]
+mod hostile_tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kkp_upgrade_connection::{AnswerError, Connector, Limits, Peer};
 use kube::api::{ListParams, WatchParams};
 use kube::{Api, Client, Config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::{AnswerError, Connector, Limits, Peer};
 
 const SECRET: &str = "canary-in-the-answer";
 const SOON: Duration = Duration::from_secs(30);
@@ -39,12 +40,12 @@ async fn serve(answer: Answer) -> (SocketAddr, Arc<AtomicU64>) {
     (address, sent)
 }
 
-async fn converse(mut stream: TcpStream, answer: Answer, sent: Arc<AtomicU64>) {
-    let mut heard = Vec::new();
-    let mut piece = [0; 4096];
-    while !heard.windows(4).any(|end| end == b"\r\n\r\n") {
-        match stream.read(&mut piece).await {
-            Ok(count) if count > 0 => heard.extend_from_slice(&piece[..count]),
+async fn converse(mut stream: TcpStream, answer: Answer, delivered: Arc<AtomicU64>) {
+    let mut request = Vec::new();
+    let mut block = [0; 4096];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut block).await {
+            Ok(length) if length > 0 => request.extend_from_slice(&block[..length]),
             _ => return,
         }
     }
@@ -59,7 +60,7 @@ async fn converse(mut stream: TcpStream, answer: Answer, sent: Arc<AtomicU64>) {
                 return;
             }
             while stream.write_all(&piece).await.is_ok() {
-                sent.fetch_add(u64::try_from(piece.len()).unwrap(), Ordering::Relaxed);
+                delivered.fetch_add(u64::try_from(piece.len()).unwrap(), Ordering::Relaxed);
             }
         }
     }
