@@ -125,7 +125,8 @@ fn write(line: Line, verb: Verb, object: ObjectKey) -> Write {
         object,
         subresource: line.object_ref.and_then(|reference| reference.subresource),
         uid_precondition: precondition("/preconditions/uid"),
-        version_precondition: precondition("/metadata/resourceVersion"),
+        version_precondition: precondition("/metadata/resourceVersion")
+            .or_else(|| precondition("/preconditions/resourceVersion")),
         before: None,
         after: is_object.then(|| Arc::new(answer)),
         gone,

@@ -152,7 +152,7 @@ fn walk(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// S18: what the operator deletes is a Job of its own, by UID.
+/// S18: what the operator deletes is a Job of its own, by UID, or the Pod of one that has not started, as it was seen.
 pub(super) struct Deletes;
 
 impl Property for Deletes {
@@ -164,19 +164,46 @@ impl Property for Deletes {
         let Some(write) = seen.operator_write().filter(|write| write.verb == Verb::Delete) else {
             return;
         };
-        if !write.object.is("batch", "jobs") {
+        if write.object.is("", "pods") {
+            if has_started(write.after.as_deref().or(write.before.as_deref())) {
+                report.say(
+                    "S18",
+                    &write.object,
+                    "deleted by the operator after its program had started",
+                );
+            }
+            if write.version_precondition.is_none() {
+                report.say(
+                    "S18",
+                    &write.object,
+                    "deleted without the version that was seen as precondition",
+                );
+            }
+        } else if !write.object.is("batch", "jobs") {
             return report.say(
                 "S18",
                 &write.object,
-                "deleted by the operator, which deletes nothing but its Jobs",
+                "deleted by the operator, which deletes nothing but its Jobs and their Pods",
             );
         }
         if write.uid_precondition.is_none() {
             report.say("S18", &write.object, "deleted without its UID as precondition");
         }
-        let ours = |job: &Value| label(job, names::UPGRADE_LABEL).is_some();
-        if write.before.as_deref().is_some_and(|job| !ours(job)) {
+        let ours = |object: &Value| label(object, names::UPGRADE_LABEL).is_some();
+        if write.before.as_deref().is_some_and(|object| !ours(object)) {
             report.say("S18", &write.object, "deleted by the operator, whose it is not");
         }
     }
+}
+
+/// Whether a main container of the Pod runs or has run; a Pod that is not known counts as started.
+fn has_started(pod: Option<&Value>) -> bool {
+    let Some(pod) = pod else { return true };
+    let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
+    let lives = |status: &Value| {
+        ["/state/running", "/state/terminated", "/lastState/terminated"]
+            .iter()
+            .any(|path| status.pointer(path).is_some())
+    };
+    statuses.into_iter().flatten().any(lives)
 }

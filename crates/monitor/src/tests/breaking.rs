@@ -322,6 +322,23 @@ fn s18_deletes() {
     );
     let map = deletion(Identity::Operator, key("", "configmaps", "x"), Some("x"));
     breaks("S18", "nothing but its Jobs", &Story::whole().then_write("done", map));
+    let pod = |state: Value, version: Option<&str>| {
+        let mut write = deletion(Identity::Operator, key("", "pods", "p"), Some("x"));
+        write.version_precondition = version.map(str::to_owned);
+        write.after = Some(std::sync::Arc::new(
+            json!({"metadata": {"labels": {"upgrade.k8c.io/upgrade-uid": "u"}}, "status": {"containerStatuses": [{"state": state}]}}),
+        ));
+        Story::whole().then_write("job-deleted", write)
+    };
+    let waiting = || json!({"waiting": {"reason": "ErrImagePull"}});
+    breaks(
+        "S18",
+        "after its program had started",
+        &pod(json!({"running": {}}), Some("7")),
+    );
+    breaks("S18", "without the version that was seen", &pod(waiting(), None));
+    let found = pod(waiting(), Some("7")).judged();
+    assert!(found.iter().all(|violation| violation.property != "S18"), "{found:#?}");
     let theirs = write(
         Identity::Other,
         Verb::Create,
