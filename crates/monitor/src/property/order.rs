@@ -64,7 +64,8 @@ fn hops(upgrade: &Upgrade, report: &mut Report) {
             format!("hop from {} back to {}", hop.from, hop.to),
         );
     }
-    if to.0 != from.0 || to.1 > from.1 + 1 {
+    // Preflight plans whatever was asked for, and refuses it.
+    if upgrade.status.is_locked() && (to.0 != from.0 || to.1 > from.1 + 1) {
         report.say(
             "S11",
             upgrade.title(),
