@@ -13,6 +13,9 @@ const MADE_UP: [&str; 5] = [
     "selfLink",
 ];
 
+/// Times that come and go with conditions, and say nothing once they are normal.
+const TIMES: [&str; 2] = ["lastTransitionTime", "lastHeartbeatTime"];
+
 /// The leaves of an object by path, with normal texts.
 #[must_use]
 pub fn leaves(object: &Value) -> BTreeMap<String, String> {
@@ -25,7 +28,7 @@ fn collect(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                if path == "/metadata" && MADE_UP.contains(&key.as_str()) {
+                if (path == "/metadata" && MADE_UP.contains(&key.as_str())) || TIMES.contains(&key.as_str()) {
                     continue;
                 }
                 collect(value, &format!("{path}/{}", text(key)), found);
