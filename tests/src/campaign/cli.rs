@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::lane::Lane;
 use super::learned::{CLEAN_RUNS, Learned, Lessons, learn};
 use super::matrix;
-use super::report::{Session, report};
+use super::report::{Stretch, report};
 use super::state::{Finished, State};
 use super::verdict::verdict;
 use super::workload::{WORKLOADS, Workload};
@@ -193,7 +193,7 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for worker in futures::future::join_all(workers).await {
         worker??;
     }
-    let session = Session {
+    let stretch = Stretch {
         runs: shared.runs.load(std::sync::atomic::Ordering::Relaxed),
         elapsed: began.elapsed(),
         lanes: lanes.len(),
@@ -201,7 +201,7 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
     };
     let finished = shared.state.finished()?;
-    let text = report(&session, &*shared.lessons.lock().await, &finished);
+    let text = report(&stretch, &*shared.lessons.lock().await, &finished);
     say(&text);
     std::fs::write(shared.state.path().join("report.md"), &text)?;
     if let Some(file) = &arguments.report {

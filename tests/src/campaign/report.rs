@@ -9,9 +9,9 @@ use super::matrix::label;
 use super::state::Finished;
 use super::workload::WORKLOADS;
 
-/// What one session of the campaign did.
+/// What one stretch of the campaign did.
 #[derive(Debug, Clone, Copy)]
-pub struct Session {
+pub struct Stretch {
     /// Runs in it, clean ones and repetitions too.
     pub runs: usize,
     /// How long it ran, without the start of the lanes.
@@ -24,7 +24,7 @@ pub struct Session {
     pub seed: u64,
 }
 
-impl Session {
+impl Stretch {
     /// Lab runs in an hour, at this speed.
     #[must_use]
     pub fn runs_per_hour(&self) -> f64 {
@@ -35,7 +35,7 @@ impl Session {
 
 /// The report.
 #[must_use]
-pub fn report(session: &Session, lessons: &Lessons, finished: &BTreeMap<String, Finished>) -> String {
+pub fn report(stretch: &Stretch, lessons: &Lessons, finished: &BTreeMap<String, Finished>) -> String {
     let mut text = String::from("# Campaign\n\n");
     let violations: Vec<&Finished> = finished.values().filter(|run| !run.wrong.is_empty()).collect();
     let confirmed = violations
@@ -44,16 +44,16 @@ pub fn report(session: &Session, lessons: &Lessons, finished: &BTreeMap<String, 
     let missed = finished.values().filter(|run| !run.struck).count();
     let _ = writeln!(
         text,
-        "| | |\n|---|---|\n| plans of the matrix | {} |\n| run so far | {} |\n| of them the fault never struck | {missed} |\n| violations | {} |\n| of them seen again at once | {} |\n| this session | {} runs in {:.1} min with {} lanes: {:.0} lab runs/h (seed {}) |\n",
-        session.plans,
+        "| | |\n|---|---|\n| plans of the matrix | {} |\n| run so far | {} |\n| of them the fault never struck | {missed} |\n| violations | {} |\n| of them seen again at once | {} |\n| this stretch | {} runs in {:.1} min with {} lanes: {:.0} lab runs/h (seed {}) |\n",
+        stretch.plans,
         finished.len(),
         violations.len(),
         confirmed.count(),
-        session.runs,
-        session.elapsed.as_secs_f64() / 60.0,
-        session.lanes,
-        session.runs_per_hour(),
-        session.seed,
+        stretch.runs,
+        stretch.elapsed.as_secs_f64() / 60.0,
+        stretch.lanes,
+        stretch.runs_per_hour(),
+        stretch.seed,
     );
     times(&mut text, finished);
     workloads(&mut text, lessons, finished);
