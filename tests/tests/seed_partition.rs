@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// An abort is answered within this time, whatever seeds do.
 const ANSWERED: Duration = Duration::from_secs(5);
 
+/// The soak is long against the time that the test needs to cut the seed off once it sees Verifying, on a busy machine too.
 const UPGRADE: &str = "\
 apiVersion: upgrade.k8c.io/v1alpha1
 kind: KKPUpgrade
@@ -23,7 +24,7 @@ metadata: {name: u, namespace: kubermatic}
 spec:
   targetVersion: \"2.31.0\"
   maximumParallelReconciles: 2
-  verification: {soakSeconds: 2}
+  verification: {soakSeconds: 20}
 ";
 
 /// A platform whose seed `eu` is reached through a relay, and whose seed `kubermatic` is the master's own cluster.
