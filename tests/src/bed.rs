@@ -42,12 +42,46 @@ pub struct BedOptions {
     pub snapshot: bool,
 }
 
+/// A `KKPUpgrade` named `u` to 2.31.0 with a limit of two, as YAML.
+#[must_use]
+pub fn upgrade(soak_seconds: u32) -> String {
+    format!(
+        "apiVersion: upgrade.k8c.io/v1alpha1\nkind: KKPUpgrade\nmetadata: {{name: u, namespace: {NAMESPACE}}}\n\
+         spec: {{targetVersion: 2.31.0, maximumParallelReconciles: 2, verification: {{soakSeconds: {soak_seconds}}}}}\n"
+    )
+}
+
 impl Bed {
+    /// A platform of stand-ins, with images of these versions beside its own, and the operator with these arguments on it.
+    /// The arguments shorten what is right on a real platform, which moves in minutes: stand-ins move in tenths of a second.
+    ///
+    /// # Errors
+    /// When something of it does not start.
+    pub async fn with_operator(
+        program: impl Into<PathBuf>,
+        topology: &Topology,
+        versions: &[&str],
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let options = BedOptions {
+            program: program.into(),
+            versions: versions.iter().map(|version| (*version).to_owned()).collect(),
+            overrides: Vec::new(),
+            snapshot: true,
+        };
+        let bed = Self::start(topology, &options).await?;
+        bed.install_operator().await?;
+        bed.operator_arguments(arguments).await?;
+        Ok(bed)
+    }
+
     /// Starts the platform. The operator is not installed yet.
     ///
     /// # Errors
     /// When the lab or the platform cannot be made.
     pub async fn start(topology: &Topology, options: &BedOptions) -> anyhow::Result<Self> {
+        // Another test of the process may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         if options.snapshot {
             forget_old_snapshots(&snapshots());
         }

@@ -10,7 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kkp_lab::platform::{MASTER, Topology};
 use kkp_lab::pod_runner::StartBehaviour;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions, NAMESPACE};
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE, upgrade};
 use kkp_upgrade_tests::interruption::Point;
 use kkp_upgrade_tests::observer::Observer;
 use kube::{Api, ResourceExt};
@@ -22,28 +22,14 @@ const ORIGINAL: i64 = 7;
 /// How long a Pod is late that has to be there while the operator is killed.
 const LATE: StartBehaviour = StartBehaviour::Slowly { milliseconds: 3_000 };
 
-const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 5}
-";
-
 async fn bed() -> anyhow::Result<Bed> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small("2.30.6"), &options).await?;
-    bed.install_operator().await?;
-    // Real platforms move in minutes; the stand-ins in tenths of a second.
-    bed.operator_arguments(&["--poll=500", "--resync=1000"]).await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small("2.30.6"),
+        &["2.31.0"],
+        &["--poll=500", "--resync=1000"],
+    )
+    .await?;
     bed.set_limit(ORIGINAL).await?;
     Ok(bed)
 }
@@ -120,7 +106,7 @@ async fn an_operator_killed_in_every_phase_ends_the_run_with_one_of_everything()
     bed.job_pods_start("installer", LATE).await?;
     let platform = &bed.running.platform;
     platform.script("installer: {stepMs: 250}\nseed: {clusters: {'*': {neverConverges: true}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(5)).await?;
     bed.until("u", DEADLINE, |status| status.phase.as_deref() == Some("Preflight"))
         .await?;
     kill(&bed).await?;
@@ -162,7 +148,7 @@ async fn an_operator_killed_at_every_edge_of_status_ends_the_run_with_one_of_eve
             let _ = tell.send(place);
         }
     });
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(5)).await?;
     // The status that names an effect is written just before it: a kill on sight of it strikes before, in or after.
     let mut struck = BTreeSet::new();
     loop {
@@ -220,7 +206,7 @@ async fn a_second_operator_takes_over_from_a_leader_that_dies_in_the_middle() ->
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     two_operators(&bed).await?;
     bed.running.platform.script("installer: {stepMs: 300}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(5)).await?;
     bed.reached("u", Point::Installer).await?;
     let first = leader(&bed).await.context("nobody leads")?;
     let pods = bed.operator_pods().await?;

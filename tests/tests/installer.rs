@@ -1,41 +1,26 @@
 //! Installers that fail before and after their CRDs, that cannot start, and a limit that a person changes under a run:
 //! what is said, what stays, what goes back.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kkp_lab::platform::Topology;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::bed::{Bed, upgrade};
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::observer::Observer;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const LIMIT: i64 = 2;
 
-const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 0}
-";
-
 async fn bed(versions: &[&str]) -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: versions.iter().map(|version| (*version).to_owned()).collect(),
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small("2.30.6"), &options).await?;
-    bed.install_operator().await?;
-    // Real platforms move in minutes; the stand-ins in tenths of a second.
-    bed.operator_arguments(&["--poll=500", "--resync=1000"]).await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small("2.30.6"),
+        versions,
+        &["--poll=500", "--resync=1000"],
+    )
+    .await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     Ok((bed, observer))
 }
@@ -107,7 +92,7 @@ async fn an_installer_that_fails_holds_the_limit_only_after_its_crds_and_retries
     let platform = &bed.running.platform;
 
     platform.script("installer: {faults: [{step: storage-class, action: fail, message: no such provider}]}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     let status = failed(&bed, 1, "no such provider", "InstallerFailed").await?;
     ensure!(
         point(&status) == "Ahead" && status.changes.is_empty(),
@@ -183,7 +168,7 @@ async fn an_installer_that_fails_holds_the_limit_only_after_its_crds_and_retries
 async fn a_limit_that_a_person_changes_is_never_written_over_and_stops_the_run_after_the_wave() -> anyhow::Result<()> {
     let (bed, observer) = bed(&["2.31.0"]).await?;
     bed.running.platform.script("installer: {stepMs: 300}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     bed.wait("the installer's start", DEADLINE, || async {
         bed.installer_starts("2.31.0").ok().filter(|starts| !starts.is_empty())
     })
@@ -227,7 +212,7 @@ async fn a_limit_that_a_person_changes_is_never_written_over_and_stops_the_run_a
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installer_image_that_cannot_be_pulled_is_named_and_the_run_can_be_aborted() -> anyhow::Result<()> {
     let (bed, observer) = bed(&[]).await?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     let pulled = |status: &Status| message_of(status, "Ready").contains("ErrImagePull");
     let status = bed.until("u", DEADLINE, pulled).await?;
     let message = message_of(&status, "Ready");

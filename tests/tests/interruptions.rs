@@ -1,14 +1,13 @@
 //! Runs that people stop: by annotation, by Git and by deletion, in every phase. Whatever is running is never killed, what
 //! can go back goes back, and the next KKPUpgrade ends the work.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kkp_lab::platform::Topology;
 use kkp_lab::pod_runner::StartBehaviour;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::bed::Bed;
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::interruption::{Point, Way};
 use kkp_upgrade_tests::observer::Observer;
@@ -24,17 +23,13 @@ const ORIGINAL: i64 = 7;
 const LIMIT: i64 = 2;
 
 async fn bed() -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small("2.30.6"), &options).await?;
-    bed.install_operator().await?;
-    // Real platforms move in minutes; the stand-ins in tenths of a second.
-    bed.operator_arguments(&["--poll=500", "--resync=1000"]).await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small("2.30.6"),
+        &["2.31.0"],
+        &["--poll=500", "--resync=1000"],
+    )
+    .await?;
     bed.set_limit(ORIGINAL).await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     Ok((bed, observer))

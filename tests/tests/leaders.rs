@@ -7,11 +7,11 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kkp_lab::control_plane::{Action, Component};
 use kkp_lab::platform::MASTER;
-use kkp_upgrade_tests::bed::{Bed, NAMESPACE};
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE, upgrade};
 use kkp_upgrade_tests::handovers::gate::Gate;
 use kkp_upgrade_tests::handovers::outcome::one_of_everything;
 use kkp_upgrade_tests::handovers::program::{series_on, stopped_run};
-use kkp_upgrade_tests::handovers::replicas::{DEADLINE, LEADER_LEASE, LEASE, UPGRADE};
+use kkp_upgrade_tests::handovers::replicas::{DEADLINE, LEADER_LEASE, LEASE, SOAK};
 use kkp_upgrade_tests::handovers::series::Loss;
 use kkp_upgrade_tests::handovers::stops::{Stops, Writes};
 use kkp_upgrade_tests::interruption::Point;
@@ -35,8 +35,7 @@ async fn a_leader_stopped_at_each_effect_changes_nothing_when_it_goes_on() -> an
     // Proof that requests of old leaders did arrive after those of new ones.
     ensure!(judgement.refused.len() >= 3, "{judgement:#?}; {stops:#?}");
     ensure!(judgement.reigns.len() >= overtaken, "{:#?}", judgement.reigns);
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +52,7 @@ async fn a_job_that_is_created_after_its_run_runs_nothing_and_is_removed() -> an
     .await?;
     ensure!(stops.stops.iter().map(|stop| stop.answer).eq([201]), "{stops:#?}");
     ensure!(judgement.late_jobs.len() == 1, "{judgement:#?}");
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,8 +69,7 @@ async fn leaders_that_are_asked_to_stop_killed_or_frozen_hand_over_in_time() -> 
         };
         ensure!(took.lease < bound, "{took:?}");
     }
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 /// Writes over the spec of a Lease as somebody would who has no business there.
@@ -88,7 +85,7 @@ async fn a_leaders_lease_that_is_deleted_or_forged_stops_no_run_and_doubles_noth
     bed.running
         .platform
         .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     for refused in [
         r#"{"leaseDurationSeconds":0}"#,
         r#"{"leaseDurationSeconds":-5}"#,
@@ -133,8 +130,7 @@ async fn a_leaders_lease_that_is_deleted_or_forged_stops_no_run_and_doubles_noth
     acts(&bed, "deleted-again").await?;
     bed.running.platform.script("{}")?;
     one_of_everything(&bed).await?;
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 /// Some operator answers a command.
@@ -153,7 +149,7 @@ async fn an_api_server_that_restarts_under_two_operators_ends_the_run_with_one_o
     bed.running
         .platform
         .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     // Not while a Job works: an installer that cannot reach the API server fails, with any number of operators.
     for _ in 0..2 {
         bed.reached("u", Point::Converging).await?;
@@ -164,8 +160,7 @@ async fn an_api_server_that_restarts_under_two_operators_ends_the_run_with_one_o
     }
     bed.running.platform.script("{}")?;
     one_of_everything(&bed).await?;
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,10 +169,10 @@ async fn a_platforms_lease_that_is_removed_or_forged_lets_no_second_run_in() -> 
     bed.running
         .platform
         .script("seed: {clusters: {'*': {neverConverges: true}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     bed.until("u", DEADLINE, |status| Point::Converging.is_shown(status))
         .await?;
-    bed.apply(&UPGRADE.replace("name: u", "name: second")).await?;
+    bed.apply(&upgrade(SOAK).replace("name: u", "name: second")).await?;
     let second = bed.upgrades().get("second").await?.metadata.uid.context("no UID")?;
     bed.kubectl(&["delete", "lease", ACTIVE_LEASE, "-n", NAMESPACE]).await?;
     retaken(&bed).await?;
@@ -196,8 +191,7 @@ async fn a_platforms_lease_that_is_removed_or_forged_lets_no_second_run_in() -> 
         .await?;
     bed.running.platform.script("{}")?;
     one_of_everything(&bed).await?;
-    bed.running.lab.stop()?;
-    Ok(())
+    bed.finish_unobserved()
 }
 
 /// The run has the platform's lease again.

@@ -1,13 +1,12 @@
 //! A seed that lies: what it says costs little memory, is named and never repeated, delays nobody, and is not believed when
 //! it comes from another cluster than the run has begun with.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kkp_lab::platform::Topology;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::bed::{Bed, upgrade};
 use kkp_upgrade_tests::faults::message_of;
 use kkp_upgrade_tests::hostile_seed::{CANARY, CLAIMED_UID, HostileSeed, Lie};
 use kkp_upgrade_tests::observer::Observer;
@@ -17,32 +16,18 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// What the operator may have at most, built without optimisation.
 const MEMORY_KIBIBYTES: u64 = 200 * 1024;
 
-const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 0}
-";
-
 async fn bed() -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let topology = Topology::master("2.30.6")
         .shared_seed("kubermatic", 1)
         .seed("eu", 1)
         .enterprise();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&topology, &options).await?;
-    bed.install_operator().await?;
-    bed.operator_arguments(&["--poll=500", "--resync=1000", "--unknown-grace=2000"])
-        .await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &topology,
+        &["2.31.0"],
+        &["--poll=500", "--resync=1000", "--unknown-grace=2000"],
+    )
+    .await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     Ok((bed, observer))
 }
@@ -129,7 +114,7 @@ async fn a_hostile_seed_costs_little_is_named_and_not_believed() -> anyhow::Resu
     let good = bed.kubeconfig("eu")?;
     let hostile = HostileSeed::start(Lie::Endless).await?;
     bed.set_kubeconfig("eu", &hostile.kubeconfig()).await?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     lies_are_named(&bed, &hostile).await?;
     let memory = bed.operator_memory()?;
     ensure!(memory < MEMORY_KIBIBYTES, "the operator took {memory} KiB");

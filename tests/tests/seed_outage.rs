@@ -1,7 +1,6 @@
 //! A seed's API server goes away before and in the middle of a run, and credentials that must not be told to anybody:
 //! what blocks names the seed, the run goes on by itself, and nothing that is written holds a secret.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -9,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kkp_lab::control_plane::{Action, Component};
 use kkp_lab::platform::{MASTER, Topology};
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions, NAMESPACE};
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE, upgrade};
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::observer::Observer;
 use kube::api::ListParams;
@@ -22,31 +21,17 @@ const VALUES_CANARY: &str = "canary-of-the-helm-values";
 /// Stands in kubeconfigs of the seed as a token.
 const TOKEN_CANARY: &str = "canary-of-the-seed-token";
 
-const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 0}
-";
-
 async fn bed() -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut topology = Topology::master("2.30.6").seed("eu", 2).enterprise();
     topology.helm_values = json!({"kubermaticOperator": {"podAnnotations": {}}, "canary": VALUES_CANARY});
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&topology, &options).await?;
-    bed.install_operator().await?;
     // A minute of grace before unreadable facts stall a run would be most of the test.
-    bed.operator_arguments(&["--poll=500", "--resync=1000", "--unknown-grace=2000"])
-        .await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &topology,
+        &["2.31.0"],
+        &["--poll=500", "--resync=1000", "--unknown-grace=2000"],
+    )
+    .await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     Ok((bed, observer))
 }
@@ -75,7 +60,7 @@ async fn a_seed_that_is_down_blocks_and_delays_the_run_which_goes_on_by_itself()
     // KKP itself notices a dead seed within a minute; here the outage is younger than that.
     bed.running.platform.script("master: {silentSeeds: [eu]}")?;
     lab.apply("eu", Component::ApiServer, Action::Kill).await?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     let status = bed.until("u", DEADLINE, stalled_on_the_seed).await?;
     ensure!(status.phase.as_deref() == Some("Preflight"), "{:?}", status.phase);
     let graceful = observer
@@ -221,7 +206,7 @@ async fn no_status_event_log_or_plan_holds_a_secret() -> anyhow::Result<()> {
         &format!("apiVersion: v1\nkind: Config\nusers: [{{name: a, user: {{token: {TOKEN_CANARY}}}\n"),
     )
     .await?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(0)).await?;
     bed.until("u", DEADLINE, stalled_on_the_seed).await?;
     // One that is right and whose token the seed refuses.
     let mut kubeconfig: Value = serde_saphyr::from_str(&good)?;

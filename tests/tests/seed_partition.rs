@@ -1,14 +1,13 @@
 //! The way to one of two seeds is cut in every phase, each time in another manner: the run says which seed it waits for and
 //! why, the other seed goes on, nothing is done twice, and an abort waits for nobody.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use kkp_lab::platform::Topology;
 use kkp_lab::relay::{Relay, RelayMode};
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::bed::{Bed, upgrade};
 use kkp_upgrade_tests::faults::message_of;
 use kkp_upgrade_tests::observer::Observer;
 
@@ -17,38 +16,26 @@ const DEADLINE: Duration = Duration::from_mins(2);
 const ANSWERED: Duration = Duration::from_secs(5);
 
 /// The soak is long against the time that the test needs to cut the seed off once it sees Verifying, on a busy machine too.
-const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 20}
-";
+const SOAK: u32 = 20;
 
 /// A platform whose seed `eu` is reached through a relay, and whose seed `kubermatic` is the master's own cluster.
 async fn bed() -> anyhow::Result<(Bed, Observer, Relay)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let topology = Topology::master("2.30.6")
         .shared_seed("kubermatic", 1)
         .seed("eu", 1)
         .enterprise();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&topology, &options).await?;
-    bed.install_operator().await?;
     // The grace of a minute and the pause of ten seconds before a second backup would be most of the test.
-    bed.operator_arguments(&[
-        "--poll=500",
-        "--resync=1000",
-        "--unknown-grace=2000",
-        "--retry-pause=500",
-    ])
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &topology,
+        &["2.31.0"],
+        &[
+            "--poll=500",
+            "--resync=1000",
+            "--unknown-grace=2000",
+            "--retry-pause=500",
+        ],
+    )
     .await?;
     let relay = bed.relay("eu").await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
@@ -76,7 +63,7 @@ async fn a_run_waits_out_every_kind_of_partition_in_every_phase() -> anyhow::Res
 
     // Preflight: packets are dropped.
     relay.set(RelayMode::Drop);
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     let silent = |status: &Status| says(status, &["seed eu", "no answer within 5 s"]);
     let status = bed.until("u", DEADLINE, silent).await?;
     ensure!(status.phase.as_deref() == Some("Preflight"), "{:?}", status.phase);
@@ -144,7 +131,7 @@ async fn an_abort_is_answered_while_a_seed_drops_everything() -> anyhow::Result<
     bed.running
         .platform
         .script("operator: {seeds: {eu: {rollDelayMs: 600000}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     bed.until("u", DEADLINE, |status| is_step(status, "Seeds")).await?;
     relay.set(RelayMode::Drop);
     // In the middle of the first long wait for the seed: that is when an answer is hardest.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use kkp_lab::platform::Topology;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions};
+use kkp_upgrade_tests::bed::Bed;
 use kkp_upgrade_tests::faults::{VolumeFault, message_of, reason_of};
 use kkp_upgrade_tests::observer::{Observer, Seen};
 
@@ -165,17 +165,14 @@ async fn refuses(bed: &Bed, seen: &Seen, name: &str, fault: VolumeFault, words: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_volume_at_fault_fails_the_run_before_anything_is_changed() -> anyhow::Result<()> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec!["2.31.0".to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small("2.30.6"), &options).await?;
-    bed.install_operator().await?;
     // Three attempts with the pauses of a real platform (10 s and 20 s) would be most of the test.
-    bed.operator_arguments(&["--retry-pause=200", "--poll=500"]).await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small("2.30.6"),
+        &["2.31.0"],
+        &["--retry-pause=200", "--poll=500"],
+    )
+    .await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
 
     refuses(

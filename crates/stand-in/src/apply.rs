@@ -1,6 +1,9 @@
 //! Writing objects: server-side apply, and status by merge patch. Never deletes.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
@@ -12,6 +15,24 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::cluster_access::call;
 use crate::condition::{self, Statement};
+use crate::follow::fingerprint;
+
+/// What was applied to each object, and what the object looked like behind it. KKP compares with what it has in its caches
+/// before it writes; who applies the same to an unchanged object writes nothing either.
+#[derive(Clone, Default)]
+pub(crate) struct Applied(Arc<Mutex<HashMap<String, (u64, u64)>>>);
+
+impl Applied {
+    fn of(&self, object: &str) -> Option<(u64, u64)> {
+        let applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.get(object).copied()
+    }
+
+    fn remember(&self, object: String, document: u64, result: u64) {
+        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.insert(object, (document, result));
+    }
+}
 
 /// Writes whole objects under one field manager and takes its fields back from everybody else, as KKP does.
 #[derive(Clone)]
@@ -19,11 +40,21 @@ pub(crate) struct Applier {
     /// The cluster.
     pub(crate) client: Client,
     manager: &'static str,
+    applied: Applied,
 }
 
 impl Applier {
-    pub(crate) const fn new(client: Client, manager: &'static str) -> Self {
-        Self { client, manager }
+    pub(crate) fn new(client: Client, manager: &'static str) -> Self {
+        Self::remembering(client, manager, Applied::default())
+    }
+
+    /// One that knows what an earlier one applied.
+    pub(crate) const fn remembering(client: Client, manager: &'static str, applied: Applied) -> Self {
+        Self {
+            client,
+            manager,
+            applied,
+        }
     }
 
     /// Creates or updates a namespaced object.
@@ -57,8 +88,21 @@ impl Applier {
             // A status in an applied document would claim fields that belong to Kubernetes' own controllers.
             fields.remove("status");
         }
+        let key = format!("{} {}/{name}", K::kind(&()), object.namespace().unwrap_or_default());
+        let mut hasher = DefaultHasher::new();
+        document.to_string().hash(&mut hasher);
+        let wanted = hasher.finish();
+        if let Some((applied, result)) = self.applied.of(&key)
+            && applied == wanted
+            && let Some(live) = call(&action, api.get_opt(&name)).await?
+            && fingerprint(&live) == result
+        {
+            return Ok(live);
+        }
         let parameters = PatchParams::apply(self.manager).force();
-        call(&action, api.patch(&name, &parameters, &Patch::Apply(document))).await
+        let written = call(&action, api.patch(&name, &parameters, &Patch::Apply(document))).await?;
+        self.applied.remember(key, wanted, fingerprint(&written));
+        Ok(written)
     }
 }
 

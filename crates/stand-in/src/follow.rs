@@ -46,7 +46,8 @@ where
     }
 }
 
-fn fingerprint<K: Resource>(object: &K) -> u64 {
+/// What changes with every change but one of status.
+pub(crate) fn fingerprint<K: Resource>(object: &K) -> u64 {
     let metadata = object.meta();
     let mut hasher = DefaultHasher::new();
     metadata.uid.hash(&mut hasher);

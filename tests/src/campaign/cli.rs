@@ -161,6 +161,8 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What the lanes share.
 struct Shared {
     lessons: Mutex<Lessons>,
+    /// Workloads that went wrong without any fault, and how; nothing can be held against them.
+    unlearned: Mutex<Vec<String>>,
     queue: Mutex<VecDeque<Plan>>,
     state: State,
     runs: std::sync::atomic::AtomicUsize,
@@ -179,6 +181,7 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let shared = Arc::new(Shared {
         lessons: Mutex::default(),
+        unlearned: Mutex::default(),
         queue: Mutex::default(),
         state,
         runs: std::sync::atomic::AtomicUsize::new(0),
@@ -201,7 +204,8 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         seed: arguments.seed,
     };
     let finished = shared.state.finished()?;
-    let text = report(&stretch, &*shared.lessons.lock().await, &finished);
+    let unlearned = std::mem::take(&mut *shared.unlearned.lock().await);
+    let text = report(&stretch, &*shared.lessons.lock().await, &unlearned, &finished);
     say(&text);
     std::fs::write(shared.state.path().join("report.md"), &text)?;
     if let Some(file) = &arguments.report {
@@ -212,7 +216,7 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             lane.close()?;
         }
     }
-    let clean = finished.values().all(|run| run.wrong.is_empty());
+    let clean = unlearned.is_empty() && finished.values().all(|run| run.wrong.is_empty());
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -223,9 +227,20 @@ async fn learn_all(shared: &Arc<Shared>, lanes: &[Arc<Lane>], workloads: Vec<&'s
         tokio::spawn(async move {
             loop {
                 let Some(workload) = left.lock().await.pop_front() else {
-                    return Ok(());
+                    return;
                 };
-                let learned: Learned = Box::pin(learn(&lane, workload, CLEAN_RUNS)).await?;
+                let learned: Learned = match Box::pin(learn(&lane, workload, CLEAN_RUNS)).await {
+                    Ok(learned) => learned,
+                    Err(error) => {
+                        say(&format!("{} is left out: {error:#}", workload.name));
+                        shared
+                            .unlearned
+                            .lock()
+                            .await
+                            .push(format!("{}: {error:#}", workload.name));
+                        continue;
+                    }
+                };
                 shared.runs.fetch_add(CLEAN_RUNS, std::sync::atomic::Ordering::Relaxed);
                 say(&format!("{}: {} points", workload.name, learned.points.len()));
                 shared.lessons.lock().await.insert(workload.name, learned);
@@ -233,8 +248,7 @@ async fn learn_all(shared: &Arc<Shared>, lanes: &[Arc<Lane>], workloads: Vec<&'s
         })
     });
     for task in futures::future::join_all(tasks).await {
-        let ended: anyhow::Result<()> = task?;
-        ended?;
+        task?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::evidence::{self, CANARY, Evidence};
 use super::workload::{REFUSING_CLAIM, Workload};
-use crate::bed::{Bed, BedOptions, NAMESPACE};
+use crate::bed::{Bed, NAMESPACE};
 use crate::fault::{Fault, Line, Plan, Strike};
 
 /// The platform's own limit.
@@ -24,10 +24,11 @@ const QUIET: Duration = Duration::from_millis(1_500);
 /// How long a run may take to become quiet.
 const SETTLED: Duration = Duration::from_secs(40);
 const READY: Duration = Duration::from_mins(2);
-/// Shortest sensible durations of the operator: the stand-ins move in tenths of a second.
+/// Short durations of the operator: the stand-ins move in tenths of a second. Watches tell almost everything; every look
+/// that nothing asked for costs processor time that another run could use.
 pub const FLAGS: [&str; 5] = [
-    "--poll=300",
-    "--resync=1000",
+    "--poll=800",
+    "--resync=3000",
     "--unknown-grace=5000",
     "--retry-pause=200",
     "--call-deadline=3000",
@@ -73,18 +74,9 @@ impl Lane {
     /// # Errors
     /// When it cannot be made.
     pub async fn open(program: &Path) -> anyhow::Result<Self> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut topology = Topology::master("2.30.6").shared_seed(COMMUNITY_SEED, 1);
         topology.helm_values = json!({"kubermaticOperator": {}, "canary": CANARY});
-        let options = BedOptions {
-            program: program.to_owned(),
-            versions: vec!["2.31.0".to_owned()],
-            overrides: Vec::new(),
-            snapshot: true,
-        };
-        let bed = Bed::start(&topology, &options).await?;
-        bed.install_operator().await?;
-        bed.operator_arguments(&FLAGS).await?;
+        let bed = Bed::with_operator(program, &topology, &["2.31.0"], &FLAGS).await?;
         bed.set_limit(ORIGINAL).await?;
         let refusing = bed.claim(REFUSING_CLAIM).await?;
         std::fs::set_permissions(&refusing, std::os::unix::fs::PermissionsExt::from_mode(0o555))?;

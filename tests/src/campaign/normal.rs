@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Fields of metadata that the API server makes up.
-const MADE_UP: [&str; 5] = [
+/// Fields of metadata that the API server makes up. Generations among them: how many changes of KKP became one write depends
+/// on the moment, and what the operator writes is counted elsewhere.
+const MADE_UP: [&str; 6] = [
+    "generation",
     "uid",
     "resourceVersion",
     "creationTimestamp",

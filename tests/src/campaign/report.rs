@@ -35,7 +35,12 @@ impl Stretch {
 
 /// The report.
 #[must_use]
-pub fn report(stretch: &Stretch, lessons: &Lessons, finished: &BTreeMap<String, Finished>) -> String {
+pub fn report(
+    stretch: &Stretch,
+    lessons: &Lessons,
+    unlearned: &[String],
+    finished: &BTreeMap<String, Finished>,
+) -> String {
     let mut text = String::from("# Campaign\n\n");
     let violations: Vec<&Finished> = finished.values().filter(|run| !run.wrong.is_empty()).collect();
     let confirmed = violations
@@ -57,6 +62,17 @@ pub fn report(stretch: &Stretch, lessons: &Lessons, finished: &BTreeMap<String, 
     );
     times(&mut text, finished);
     workloads(&mut text, lessons, finished);
+    for workload in unlearned {
+        let short: String = workload
+            .lines()
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(400)
+            .collect();
+        let _ = writeln!(text, "\nLeft out, not clean without faults: {short}");
+    }
     variants(&mut text, finished);
     if !violations.is_empty() {
         text.push_str("\n## Violations\n\n");

@@ -185,6 +185,8 @@ pub const WORKLOADS: &[Workload] = &[
             Step::See("u", Sight::Step("UserClusters")),
             Step::Limit(5),
             Step::Script("{}"),
+            Step::See("u", Sight::Stalled("ThrottleContested")),
+            Step::Limit(2),
             Step::See("u", Sight::Ended("Done")),
         ],
     },

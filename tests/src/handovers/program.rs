@@ -9,10 +9,10 @@ use clap::Parser;
 use super::gate::Gate;
 use super::judge::Judgement;
 use super::outcome;
-use super::replicas::UPGRADE;
+use super::replicas::SOAK;
 use super::series::{Loss, Took, handovers, median_and_maximum, took};
 use super::stops::{Stop, Stops, Writes, stop_at};
-use crate::bed::Bed;
+use crate::bed::{Bed, upgrade};
 
 /// Most runs until every write was stopped at.
 const RUNS: usize = 6;
@@ -100,7 +100,7 @@ fn line(stop: &Stop) -> String {
 /// When the run does not end, or a promise is broken.
 pub async fn stopped_run(bed: &Bed, gate: &mut Gate, writes: Writes, stops: &mut Stops) -> anyhow::Result<Judgement> {
     bed.scale(3).await?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     stop_at(bed, gate, writes, stops).await?;
     gate.open();
     outcome::one_of_everything(bed).await
@@ -138,7 +138,7 @@ fn figures(loss: Loss, times: &[Took]) -> String {
 pub async fn series_on(bed: &Bed, count: usize) -> anyhow::Result<(Vec<Took>, Judgement)> {
     let platform = &bed.running.platform;
     platform.script("seed: {clusters: {'*': {neverConverges: true}}}")?;
-    bed.apply(UPGRADE).await?;
+    bed.apply(&upgrade(SOAK)).await?;
     let all = handovers(bed, count).await?;
     platform.script("{}")?;
     let judgement = outcome::one_of_everything(bed).await?;

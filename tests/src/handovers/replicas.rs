@@ -25,16 +25,8 @@ pub const ORIGINAL: i64 = 7;
 pub const DEADLINE: Duration = Duration::from_mins(2);
 const DEPLOYMENT: &str = "deployment/kkp-upgrade-operator";
 
-/// The upgrade of these tests.
-pub const UPGRADE: &str = "\
-apiVersion: upgrade.k8c.io/v1alpha1
-kind: KKPUpgrade
-metadata: {name: u, namespace: kubermatic}
-spec:
-  targetVersion: \"2.31.0\"
-  maximumParallelReconciles: 2
-  verification: {soakSeconds: 2}
-";
+/// Soak of the upgrades of these tests, in seconds.
+pub const SOAK: u32 = 2;
 
 impl Bed {
     /// A platform with so many operators, whose lease lasts a second; all of their writes go through the gate, if there is
@@ -43,7 +35,6 @@ impl Bed {
     /// # Errors
     /// When something does not start.
     pub async fn with_operators(program: PathBuf, count: usize, gate: Option<&gate::Gate>) -> anyhow::Result<Self> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let options = BedOptions {
             program,
             versions: vec!["2.31.0".to_owned()],

@@ -4,7 +4,6 @@
 mod orders;
 mod platform;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kkp_lab::platform::Topology;
 use kkp_upgrade_api::KKPUpgrade;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions, NAMESPACE};
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE};
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::observer::Observer;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -30,19 +29,15 @@ const TO: &str = "2.31.0";
 const PLAN: &str = "mode: Plan";
 
 async fn bed() -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec![TO.to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small(FROM), &options).await?;
-    bed.install_operator().await?;
     // Half a minute between two looks is right on a real platform and long in a test; so is a minute of patience with
     // facts that cannot be read.
-    bed.operator_arguments(&["--resync=1000", "--unknown-grace=1500"])
-        .await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small(FROM),
+        &[TO],
+        &["--resync=1000", "--unknown-grace=1500"],
+    )
+    .await?;
     let observer = Observer::start(Api::<KKPUpgrade>::all(bed.client.clone()), |_, _| ());
     Ok((bed, observer))
 }

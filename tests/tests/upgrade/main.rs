@@ -3,7 +3,6 @@
 
 mod checks;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,7 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
 use kkp_lab::platform::Topology;
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_tests::bed::{Bed, BedOptions, NAMESPACE};
+use kkp_upgrade_tests::bed::{Bed, NAMESPACE};
 use kkp_upgrade_tests::faults::{message_of, reason_of};
 use kkp_upgrade_tests::observer::Observer;
 use kube::api::ListParams;
@@ -34,17 +33,13 @@ const TO: &str = "2.31.0";
 const GOOD_PATH: [&str; 6] = ["Pending", "Preflight", "Backup", "Deploying", "Verifying", "Done"];
 
 async fn bed() -> anyhow::Result<(Bed, Observer)> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = BedOptions {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_kkp-upgrade-testbed")),
-        versions: vec![TO.to_owned()],
-        overrides: Vec::new(),
-        snapshot: true,
-    };
-    let bed = Bed::start(&Topology::small(FROM), &options).await?;
-    bed.install_operator().await?;
-    // Real platforms move in minutes; the stand-ins in tenths of a second.
-    bed.operator_arguments(&["--poll=500", "--resync=1000"]).await?;
+    let bed = Bed::with_operator(
+        env!("CARGO_BIN_EXE_kkp-upgrade-testbed"),
+        &Topology::small(FROM),
+        &[TO],
+        &["--poll=500", "--resync=1000"],
+    )
+    .await?;
     let observer = Observer::start(bed.upgrades(), |_, _| ());
     Ok((bed, observer))
 }

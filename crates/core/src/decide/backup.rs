@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::preflight::{blocked, no_blocker_stands, note_findings, stop_at_blockers};
+use super::preflight::ask_again;
 use super::{Decision, StepName, round::Round};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name};
@@ -341,20 +341,10 @@ fn look_again(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
             &text,
         );
     }
-    let facts = round.facts;
-    let findings = match &facts.findings {
-        Known::Is(findings) => findings,
-        Known::NotRead => return round.again(Reason::BackingUp, "evaluating the rules once more"),
-        Known::Unknown(why) => {
-            let text = format!("rules could not be evaluated: {why}");
-            return round.retrying(&text);
-        }
+    let mut round = match ask_again(round, Reason::BackingUp) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
     };
-    note_findings(&mut round, findings);
-    if let Some(text) = blocked(findings) {
-        return stop_at_blockers(round, findings, &text);
-    }
-    no_blocker_stands(&mut round);
     if request.paused {
         return round.working(Reason::Paused, "paused after the backup");
     }

@@ -1,7 +1,7 @@
 //! Deploying: limit, installer on the master, then master, seeds and user clusters converge. Pure.
 
 use super::backup::set_job;
-use super::preflight::{blocked, no_blocker_stands, note_findings, stop_at_blockers};
+use super::preflight::ask_again;
 use super::{Decision, StepName, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name, seconds};
@@ -48,7 +48,7 @@ fn master(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Deci
     start_installer(round, request, platform)
 }
 
-fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+fn start_installer(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
     if request.paused {
         return round.working(Reason::Paused, "paused before the installer");
     }
@@ -64,21 +64,10 @@ fn start_installer(mut round: Round<'_>, request: &Request, platform: &PlatformF
         let text = format!("seed {} came after the backups were made and has none", late.name);
         return fail(round, Reason::BackupFailed, &text);
     }
-    let facts = round.facts;
-    match &facts.findings {
-        Known::Is(findings) => {
-            note_findings(&mut round, findings);
-            if let Some(text) = blocked(findings) {
-                return stop_at_blockers(round, findings, &text);
-            }
-            no_blocker_stands(&mut round);
-        }
-        Known::NotRead => return round.again(Reason::UpgradingMaster, "evaluating the rules once more"),
-        Known::Unknown(why) => {
-            let text = format!("rules could not be evaluated: {why}");
-            return round.retrying(&text);
-        }
-    }
+    let mut round = match ask_again(round, Reason::UpgradingMaster) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
     let Known::Is(installer) = &platform.installer else {
         let text = format!("the installer cannot be prepared: {}", platform.installer.why_not());
         return round.retrying(&text);

@@ -226,7 +226,7 @@ fn record_findings(
 }
 
 /// The worst findings into status.
-pub(super) fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
+fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
     round.status.findings = findings.iter().take(10).map(plan::finding_status).collect();
     if let Some(plan) = round.status.plan.as_mut() {
         plan.findings = plan::count(findings);
@@ -259,7 +259,7 @@ fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decis
 }
 
 /// What blocks, in a line; `None` = nothing.
-pub(super) fn blocked(findings: &[Finding]) -> Option<String> {
+fn blocked(findings: &[Finding]) -> Option<String> {
     let mut blockers = findings.iter().filter(|finding| finding.blocks());
     let first = blockers.next()?;
     let more = match blockers.count() {
@@ -269,8 +269,31 @@ pub(super) fn blocked(findings: &[Finding]) -> Option<String> {
     Some(format!("{}: {} {}{more}", first.rule, first.subject(), first.message))
 }
 
+/// The rules once more, before something that is not taken back: the round goes on with findings that were read and do
+/// not block.
+///
+/// # Errors
+/// The decision that ends the round otherwise; `reason` while the findings of this round are still to be read.
+pub(super) fn ask_again(mut round: Round<'_>, reason: Reason) -> Result<Round<'_>, Box<Decision>> {
+    let facts = round.facts;
+    let findings = match &facts.findings {
+        Known::Is(findings) => findings,
+        Known::NotRead => return Err(Box::new(round.again(reason, "evaluating the rules once more"))),
+        Known::Unknown(why) => {
+            let text = format!("rules could not be evaluated: {why}");
+            return Err(Box::new(round.retrying(&text)));
+        }
+    };
+    note_findings(&mut round, findings);
+    if let Some(text) = blocked(findings) {
+        return Err(Box::new(stop_at_blockers(round, findings, &text)));
+    }
+    no_blocker_stands(&mut round);
+    Ok(round)
+}
+
 /// Says that no blocker stands, here and wherever the rules are asked once more: one that stood there before is gone.
-pub(super) fn no_blocker_stands(round: &mut Round<'_>) {
+fn no_blocker_stands(round: &mut Round<'_>) {
     round.stage(
         ConditionType::PreflightPassed,
         Truth::True,
@@ -280,17 +303,13 @@ pub(super) fn no_blocker_stands(round: &mut Round<'_>) {
 }
 
 /// Stalls on blockers; those that rest on unreadable facts alone are retried for a while first.
-pub(super) fn stop_at_blockers(mut round: Round<'_>, findings: &[Finding], text: &str) -> Decision {
+fn stop_at_blockers(mut round: Round<'_>, findings: &[Finding], text: &str) -> Decision {
     let may_pass = findings
         .iter()
         .filter(|finding| finding.blocks())
         .all(|finding| finding.transient);
     if may_pass {
-        let since = *round
-            .status
-            .unknown_since
-            .get_or_insert(crate::time::Time::new(round.facts.now));
-        if since.elapsed(round.facts.now) < round.timing.unknown_grace {
+        if round.unknown_for() < round.timing.unknown_grace {
             return round.working(Reason::Retrying, text);
         }
     } else {

@@ -162,16 +162,22 @@ impl<'a> Round<'a> {
     /// Ends the round: something could not be read or done, and most of that passes by itself. What lasts is Stalled:
     /// before anything is changed after the grace, in a run after the progress deadline.
     pub(super) fn retrying(mut self, text: &str) -> Decision {
-        let since = *self.status.unknown_since.get_or_insert(Time::new(self.facts.now));
+        let unknown_for = self.unknown_for();
         let (patience, reason) = if self.status.is_locked() || self.status.ending.is_some() {
             (self.progress_deadline(), Reason::ProgressDeadlineExceeded)
         } else {
             (self.timing.unknown_grace, Reason::PreflightBlocked)
         };
-        if since.elapsed(self.now()) >= patience {
+        if unknown_for >= patience {
             return self.stalled(reason, text);
         }
         self.working(Reason::Retrying, text)
+    }
+
+    /// For how long something has been unknown; the clock starts now where it does not run yet.
+    pub(super) fn unknown_for(&mut self) -> Duration {
+        let now = self.facts.now;
+        self.status.unknown_since.get_or_insert(Time::new(now)).elapsed(now)
     }
 
     fn progress_deadline(&self) -> Duration {

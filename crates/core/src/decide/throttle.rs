@@ -60,15 +60,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             }
             // The value is ours and the note was lost: write it again, with the original that status remembers.
             let original = throttle.original.map(i64::from);
-            set(
-                round,
-                configuration,
-                ThrottleMark {
-                    owner: uid,
-                    original,
-                    applied: i64::from(limit),
-                },
-            )
+            set(round, configuration, original, i64::from(limit))
         }
         None => {
             // The note may be lost while the value is ours: status remembers what was there before.
@@ -79,15 +71,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
                 .as_ref()
                 .filter(|throttle| throttle.state != RESTORED && value == Some(i64::from(throttle.applied)));
             let original = ours.map_or(value, |throttle| throttle.original.map(i64::from));
-            set(
-                round,
-                configuration,
-                ThrottleMark {
-                    owner: uid,
-                    original,
-                    applied: i64::from(limit),
-                },
-            )
+            set(round, configuration, original, i64::from(limit))
         }
         Some(mark) if mark.owner == uid && configuration.maximum_parallel_reconciles != Some(mark.applied) => {
             contested(round, configuration)
@@ -101,15 +85,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             } else {
                 configuration.maximum_parallel_reconciles
             };
-            set(
-                round,
-                configuration,
-                ThrottleMark {
-                    owner: uid,
-                    original,
-                    applied: i64::from(limit),
-                },
-            )
+            set(round, configuration, original, i64::from(limit))
         }
         Some(mark) => wait_for_seeds(round, platform, &mark),
     }
@@ -126,7 +102,13 @@ fn shown(value: Option<i64>) -> String {
     value.map_or_else(|| "unset".to_owned(), |value| value.to_string())
 }
 
-fn set(mut round: Round<'_>, configuration: &ConfigurationFacts, mark: ThrottleMark) -> Decision {
+/// Writes the limit with a note of this run, that says what the limit was.
+fn set(mut round: Round<'_>, configuration: &ConfigurationFacts, original: Option<i64>, applied: i64) -> Decision {
+    let mark = ThrottleMark {
+        owner: round.facts.object.uid.clone(),
+        original,
+        applied,
+    };
     note(&mut round, configuration, &mark, APPLYING);
     let text = format!("setting the limit from {} to {}", shown(mark.original), mark.applied);
     let resource_version = configuration.resource_version.clone();
@@ -137,8 +119,12 @@ fn set(mut round: Round<'_>, configuration: &ConfigurationFacts, mark: ThrottleM
     )
 }
 
+/// A limit as status has it.
+fn narrow(limit: i64) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
 fn note(round: &mut Round<'_>, configuration: &ConfigurationFacts, mark: &ThrottleMark, state: &str) {
-    let narrow = |value: i64| i32::try_from(value).unwrap_or(i32::MAX);
     round.status.throttle = Some(Throttle {
         original: mark.original.map(narrow),
         applied: narrow(mark.applied),
@@ -224,6 +210,8 @@ pub(super) fn contested(mut round: Round<'_>, configuration: &ConfigurationFacts
         shown(configuration.maximum_parallel_reconciles)
     );
     round.stage(ConditionType::Throttled, Truth::False, Reason::ThrottleContested, &text);
+    // What was waited for until now is not what the run waits for any more.
+    round.status.insights.clear();
     round.stalled(Reason::ThrottleContested, &text)
 }
 
@@ -270,10 +258,19 @@ fn overtake(round: &mut Round<'_>, configuration: &ConfigurationFacts) -> Effect
         applied: original.unwrap_or(KKP_DEFAULT),
     };
     if let Some(throttle) = round.status.throttle.as_mut() {
-        throttle.original = original.map(|value| i32::try_from(value).unwrap_or(i32::MAX));
+        throttle.original = original.map(narrow);
     }
     let resource_version = configuration.resource_version.clone();
     Effect::SetThrottle { mark, resource_version }
+}
+
+/// Puts back what a note says, and takes the note off. A value that is not the note's own is a person's, and stays.
+fn restore(configuration: &ConfigurationFacts, mark: &ThrottleMark) -> Effect {
+    Effect::RestoreThrottle {
+        original: mark.original,
+        write_value: configuration.maximum_parallel_reconciles == Some(mark.applied),
+        resource_version: configuration.resource_version.clone(),
+    }
 }
 
 /// The next action towards the limit as it was. A value that is not ours is left alone (a human wins).
@@ -294,8 +291,6 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
         }
     };
     if let Some(mark) = mark {
-        let write_value = configuration.maximum_parallel_reconciles == Some(mark.applied);
-        let resource_version = configuration.resource_version.clone();
         if let Some(throttle) = round
             .status
             .throttle
@@ -304,11 +299,7 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
         {
             RESTORING.clone_into(&mut throttle.state);
         }
-        return PutBack::Effect(Effect::RestoreThrottle {
-            original: mark.original,
-            write_value,
-            resource_version,
-        });
+        return PutBack::Effect(restore(configuration, &mark));
     }
     if throttle.state != RESTORED {
         let text = format!("limit is {} again", shown(configuration.maximum_parallel_reconciles));
@@ -339,11 +330,7 @@ pub(super) fn inherited(round: &Round<'_>, platform: &PlatformFacts) -> PutBack 
     };
     match &round.facts.others {
         Known::Is(others) if others.iter().any(|other| other.uid == mark.owner) => PutBack::Done,
-        Known::Is(_) => PutBack::Effect(Effect::RestoreThrottle {
-            original: mark.original,
-            write_value: configuration.maximum_parallel_reconciles == Some(mark.applied),
-            resource_version: configuration.resource_version.clone(),
-        }),
+        Known::Is(_) => PutBack::Effect(restore(configuration, mark)),
         unknown => PutBack::Waiting(format!("cannot read the other KKPUpgrades: {}", unknown.why_not())),
     }
 }

@@ -4,6 +4,7 @@
 //! either: it is removed by its UID once its outcome is recorded.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -15,7 +16,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::{backup, installer, post};
 use crate::call::{CallError, call};
@@ -110,18 +112,7 @@ pub(super) async fn submit(jobs: &Api<Job>, job: &Job) -> Result<(), CallError> 
 /// # Errors
 /// A conflict when another Job has that name now; otherwise when the server refuses or does not answer.
 pub async fn delete(jobs: &Api<Job>, name: &str, uid: &str) -> Result<(), CallError> {
-    let parameters = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match call(format!("delete Job {name}"), jobs.delete(name, &parameters)).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        answer => answer.map(drop),
-    }
+    delete_as_seen(jobs, name, uid, None).await
 }
 
 /// Removes a Pod that was seen waiting, if nothing was reported about it since. One that is gone is fine.
@@ -135,14 +126,29 @@ pub async fn delete_waiting_pod(
     uid: &str,
     resource_version: &str,
 ) -> Result<(), CallError> {
+    delete_as_seen(pods, name, uid, Some(resource_version.to_owned())).await
+}
+
+/// Removes the object of this UID, and of this version where one is given, and lets go of nothing that it owns.
+async fn delete_as_seen<K>(
+    objects: &Api<K>,
+    name: &str,
+    uid: &str,
+    resource_version: Option<String>,
+) -> Result<(), CallError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
     let parameters = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
-            resource_version: Some(resource_version.to_owned()),
+            resource_version,
         }),
         ..DeleteParams::default()
     };
-    match call(format!("delete Pod {name}"), pods.delete(name, &parameters)).await {
+    let what = format!("delete {} {name}", K::kind(&()));
+    match call(what, objects.delete(name, &parameters)).await {
         Err(error) if error.is_not_found() => Ok(()),
         answer => answer.map(drop),
     }

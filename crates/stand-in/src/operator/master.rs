@@ -39,8 +39,9 @@ pub(super) async fn run(process: Arc<Process>) -> Result<(), Error> {
     let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), &process.namespace);
     let managed = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
     watches.spawn(notify_on_change(deployments, managed, Arc::clone(&changed)));
+    let applier = Applier::new(client.clone(), MANAGER);
     loop {
-        let pause = match reconcile(&process).await {
+        let pause = match reconcile(&process, &applier).await {
             Ok(()) => SAFETY_NET,
             Err(error) => {
                 tracing::error!(%error, "the master is not reconciled");
@@ -68,21 +69,20 @@ pub(super) async fn configuration(process: &Process) -> Result<DynamicObject, Er
     }
 }
 
-async fn reconcile(process: &Process) -> Result<(), Error> {
+async fn reconcile(process: &Process, applier: &Applier) -> Result<(), Error> {
     let script = Script::load().operator;
     let configuration = configuration(process).await?;
     if script.master_stuck || configuration.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    let applier = Applier::new(process.client.clone(), MANAGER);
-    custom_resources::ensure(&applier, &process.release, Location::Operator, 0).await?;
-    access::ensure(&applier, &process.namespace, &access::MASTER).await?;
+    custom_resources::ensure(applier, &process.release, Location::Operator, 0).await?;
+    access::ensure(applier, &process.namespace, &access::MASTER).await?;
     let platform = Platform {
         release: &process.release,
         configuration: &configuration,
         owner: &configuration,
         namespace: &process.namespace,
     };
-    roll::deployments(&applier, script.master_deployment_ms, platform.master()?).await?;
-    webhooks::ensure(&applier, &process.release, Location::Master).await
+    roll::deployments(applier, script.master_deployment_ms, platform.master()?).await?;
+    webhooks::ensure(applier, &process.release, Location::Master).await
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::workloads::Platform;
 use super::{MANAGER, access, custom_resources, roll, webhooks};
 use crate::Error;
-use crate::apply::{Applier, set_condition};
+use crate::apply::{Applied, Applier, set_condition};
 use crate::cluster_access::{SeedAccess, call, open_seed};
 use crate::condition::Statement;
 use crate::follow::{notify_on_change, wait};
@@ -37,6 +37,7 @@ pub(super) struct Worker {
     nudge: Arc<Notify>,
     opened: Option<Opened>,
     configuration: Option<DelayedConfiguration>,
+    applied: Applied,
 }
 
 struct Opened {
@@ -58,6 +59,7 @@ impl Worker {
             nudge,
             opened: None,
             configuration: None,
+            applied: Applied::default(),
         }
     }
 
@@ -113,7 +115,7 @@ impl Worker {
             return Err(Error::Refused(message.clone()));
         }
         let client = self.open(seed).await?;
-        let applier = Applier::new(client.clone(), MANAGER);
+        let applier = Applier::remembering(client.clone(), MANAGER, self.applied.clone());
         let (release, namespace) = (&self.process.release, &self.process.namespace);
         applier.cluster_wide(&namespace_object(namespace)).await?;
         custom_resources::ensure(&applier, release, Location::Seed, Script::load().operator.crds_ms).await?;

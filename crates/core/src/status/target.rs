@@ -1,0 +1,122 @@
+//! Status: master and seeds, how far they are and what covers them. Pure.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// How far the run is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// For example `2/3 seeds, 31/40 clusters`.
+    #[schemars(length(max = 64))]
+    pub summary: String,
+    /// 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
+    /// Master and seeds that run the target version, by evidence.
+    #[schemars(range(min = 0))]
+    pub targets_done: i32,
+    /// Master and seeds in scope.
+    #[schemars(range(min = 0))]
+    pub targets_total: i32,
+    /// User clusters.
+    pub user_clusters: ClusterCounts,
+}
+
+/// User clusters, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterCounts {
+    /// All that exist.
+    #[schemars(range(min = 0))]
+    pub total: i32,
+    /// Reconciled by the target version, by evidence.
+    #[schemars(range(min = 0))]
+    pub converged: i32,
+    /// Paused: not waited for.
+    #[schemars(range(min = 0))]
+    pub paused: i32,
+    /// Being deleted: not waited for.
+    #[schemars(range(min = 0))]
+    pub deleting: i32,
+    /// Belonging to another worker of KKP (label `worker-name`): not waited for.
+    #[schemars(range(min = 0))]
+    pub foreign: i32,
+    /// Unhealthy before the run and still not converged: not waited for.
+    #[schemars(range(min = 0))]
+    pub unhealthy_before: i32,
+    /// Unhealthy now and healthy before.
+    #[schemars(range(min = 0))]
+    pub failing: i32,
+}
+
+/// Master or one seed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Target {
+    /// `master`, or the name of the Seed.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// `Pending`, `BackedUp`, `Installing`, `RollingOut`, `Converging`, `Upgraded` or `Unreachable`.
+    #[schemars(length(max = 32))]
+    pub state: String,
+    /// What is still missing, or what is wrong.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Installer attempts of this run.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+    /// Backup attempts of this run.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_attempts: Option<i32>,
+    /// User clusters of this seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_clusters: Option<ClusterCounts>,
+    /// The verified backup of this target; absent where another target's backup covers the same cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupRecord>,
+}
+
+/// The cluster behind a Seed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SeedCluster {
+    /// Name of the Seed.
+    #[schemars(length(max = 253))]
+    pub seed: String,
+    /// UID of the Seed: one that was deleted and made again is another.
+    #[schemars(length(max = 64))]
+    pub seed_uid: String,
+    /// UID of the cluster's namespace `kube-system`: the usual identity of a cluster.
+    #[schemars(length(max = 64))]
+    pub cluster_uid: String,
+}
+
+/// A verified backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupRecord {
+    /// Where it lies on the volume.
+    #[schemars(length(max = 256))]
+    pub location: String,
+    /// `sha256:` digest of the manifest.
+    #[schemars(length(max = 80))]
+    pub digest: String,
+    /// How many objects it holds.
+    #[schemars(range(min = 0))]
+    pub objects: i64,
+    /// Size of the archive in bytes.
+    #[schemars(range(min = 0))]
+    pub bytes: i64,
+    /// When its Job was asked for, by the operator's clock: the backup is not older than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When its result was read: it had been read back and found equal by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_time: Option<Time>,
+}
