@@ -22,9 +22,6 @@ use tokio::task::AbortHandle;
 use crate::observe::{Change, ClusterPieces, NAME, OBJECTS};
 use crate::seeds::SeedConnection;
 
-/// Shortest and longest time for which a view is trusted after a live read. Between the two, each seed has its own, so that
-/// they are not all read again in the same round.
-const TRUSTED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(1));
 /// Objects per page of a first list.
 const PAGE: u32 = 100;
 /// First lists at the same time: bounds what their pages take.
@@ -68,6 +65,7 @@ impl Drop for ClusterView {
 pub(crate) struct ClusterViews {
     known: Mutex<BTreeMap<(String, String), Arc<ClusterView>>>,
     wake: watch::Sender<u64>,
+    trusted: Duration,
     first_lists: Arc<Semaphore>,
 }
 
@@ -76,11 +74,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ClusterViews {
-    /// None yet; `wake` is told when something may be decided otherwise.
-    pub(crate) fn new(wake: watch::Sender<u64>) -> Self {
+    /// None yet; `wake` is told when something may be decided otherwise. After a live read a view is trusted for `trusted`
+    /// to twice that: each seed has its own time, so that they are not all read again in the same round.
+    pub(crate) fn new(wake: watch::Sender<u64>, trusted: Duration) -> Self {
         Self {
             known: Mutex::default(),
             wake,
+            trusted,
             first_lists: Arc::new(Semaphore::new(FIRST_LISTS)),
         }
     }
@@ -161,10 +161,9 @@ impl ClusterViews {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
         let share = u32::try_from(hasher.finish() % 16).unwrap_or(0);
-        let (shortest, longest) = TRUSTED;
         ClusterView {
             state,
-            lasts: shortest + longest.saturating_sub(shortest) * share / 16,
+            lasts: self.trusted + self.trusted * share / 16,
             identity: connection.identity.clone(),
             tasks,
         }

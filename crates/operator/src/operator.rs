@@ -197,7 +197,7 @@ async fn build_context(config: &Config, connector: &Connector, arguments: &RunAr
         seeds: SeedConnections::new(connector.clone()),
         metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         health: Health::new(&["configuration"], PATIENCE),
-        trigger: Trigger::default(),
+        trigger: Trigger::new(arguments.resync),
         writes: record::WriteClock::default(),
         refusals: Refusals::default(),
         effects: std::sync::atomic::AtomicU64::new(0),

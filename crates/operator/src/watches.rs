@@ -42,19 +42,20 @@ struct SeedWatches {
     wanted_by: BTreeSet<String>,
 }
 
-impl Default for Trigger {
-    fn default() -> Self {
+impl Trigger {
+    /// Nothing is watched yet. What watches inside seeds say of user clusters is held against a live read at least every
+    /// two `resync`.
+    #[must_use]
+    pub fn new(resync: Duration) -> Self {
         let sender = watch::Sender::new(0);
         Self {
-            views: ClusterViews::new(sender.clone()),
+            views: ClusterViews::new(sender.clone(), resync),
             sender,
             seeds: Mutex::default(),
             upgrades: OnceLock::new(),
         }
     }
-}
 
-impl Trigger {
     /// From now on knows what the watch of KKPUpgrades has seen.
     pub fn know(&self, upgrades: Store<KKPUpgradeObject>) {
         let _ = self.upgrades.set(upgrades);

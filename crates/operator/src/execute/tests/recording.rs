@@ -50,7 +50,7 @@ pub(crate) fn context(api: &FakeApi) -> Context {
         recorder: Recorder::new(api.client(), reporter),
         metrics: Metrics::new("test"),
         health: Health::new(&[], Duration::from_mins(1)),
-        trigger: Trigger::default(),
+        trigger: Trigger::new(Timing::default().resync),
         writes: WriteClock::default(),
         refusals: Refusals::default(),
         effects: std::sync::atomic::AtomicU64::new(0),
