@@ -1,7 +1,5 @@
 //! What the shell may be told to do: one variant per effect, each idempotent by name or by precondition. Pure data.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::facts::ThrottleMark;
@@ -160,9 +158,13 @@ impl JobIntent {
 /// Deterministic name of a Job: `kkpu-<step>-<10 hexadecimal digits>` from (UID, run, hop, step, target, attempt).
 #[must_use]
 pub fn job_name(uid: &str, run: i64, hop: &str, step: &str, target: &str, attempt: i32) -> String {
-    let digest = sha256(format!("{uid}\n{run}\n{hop}\n{step}\n{target}\n{attempt}").as_bytes());
-    let digest: String = digest.chars().skip("sha256:".len()).take(10).collect();
+    let digest = short_digest(&format!("{uid}\n{run}\n{hop}\n{step}\n{target}\n{attempt}"));
     format!("kkpu-{step}-{digest}").to_lowercase()
+}
+
+/// Ten hexadecimal digits that stand for a text in a name.
+fn short_digest(text: &str) -> String {
+    sha256(text.as_bytes()).chars().skip("sha256:".len()).take(10).collect()
 }
 
 /// Name of a ConfigMap that belongs to a KKPUpgrade: `<name>-<what>`, with a digest in the middle where that is longer
@@ -173,16 +175,9 @@ pub fn dependent_name(upgrade: &str, what: &str) -> String {
     if plain.len() <= 253 {
         return plain;
     }
-    let digest = sha256(upgrade.as_bytes());
-    let digest: String = digest.chars().skip("sha256:".len()).take(10).collect();
+    let digest = short_digest(upgrade);
     let room = 253 - what.len() - digest.len() - 2;
     // Names of objects are ASCII, and a part of one has to end in a letter or a number.
     let start: String = upgrade.chars().take(room).collect();
     format!("{}-{digest}-{what}", start.trim_end_matches(['.', '-']))
-}
-
-/// A time-out in whole seconds.
-#[must_use]
-pub const fn seconds(duration: Duration) -> u64 {
-    duration.as_secs()
 }

@@ -155,6 +155,12 @@ impl Status {
         self.phase.as_deref().map(|text| text.parse().unwrap_or(Phase::Pending))
     }
 
+    /// Whether the run has ended, well or not.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.phase().is_some_and(Phase::is_terminal)
+    }
+
     /// Whether the run has changed something that is not put back yet.
     #[must_use]
     pub fn is_locked(&self) -> bool {

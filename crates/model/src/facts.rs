@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kkp_upgrade_core::decide::{Needs, needs, waits_for_queue};
 use kkp_upgrade_core::facts::{self, *};
-use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::request::*;
 use kkp_upgrade_core::rules::{Finding, Hop, ItemKind, Severity};
 use kkp_upgrade_core::status::ClusterCounts;
@@ -164,7 +163,7 @@ fn others(state: &State, index: usize) -> Vec<OtherUpgrade> {
                 name: facts.name,
                 created: facts.created,
                 waits_for_queue: !facts.deleting && waits_for_queue(Some(&request(upgrade)), status),
-                terminal: status.phase().is_some_and(Phase::is_terminal),
+                terminal: status.has_ended(),
             }
         })
         .collect()

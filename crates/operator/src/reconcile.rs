@@ -8,7 +8,6 @@ use k8s_openapi::api::batch::v1::Job;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::{Decision, decide, needs};
 use kkp_upgrade_core::facts::Facts;
-use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::request::{Request, SpecError};
 use kkp_upgrade_core::rules::risk_problems;
 use kkp_upgrade_core::status::Status;
@@ -99,11 +98,9 @@ async fn after(context: &Context, object: &KKPUpgradeObject, before: &Status, de
     }
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     context.metrics.observe_status(&namespace, &name, &decision.status);
-    let active = decision.status.phase().is_some_and(|phase| !phase.is_terminal()) || decision.status.is_locked();
-    watches::follow_seeds(context, &watches::key(&namespace, &name), active).await;
+    watches::follow_seeds(context, &watches::key(&namespace, &name), decision.goes_on()).await;
     let uid = object.uid().unwrap_or_default();
-    let over = before.phase().is_some_and(Phase::is_terminal) && before.step.is_none();
-    if over && decision.effect.is_none() && before.phase == decision.status.phase {
+    if decision.leaves_at_rest(before) {
         let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
         if let Err(error) = execute::job::remove_late(&jobs, &uid).await {
             tracing::warn!(upgrade = name, %error, "late Jobs could not be removed");

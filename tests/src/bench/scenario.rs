@@ -244,7 +244,7 @@ pub fn step(status: &Status) -> Option<&str> {
 /// Whether the run has ended.
 #[must_use]
 pub fn is_terminal(status: &Status) -> bool {
-    status.phase().is_some_and(Phase::is_terminal)
+    status.has_ended()
 }
 
 /// From one moment to another; zero where the second is earlier.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kkp_lab::platform::{COMMUNITY_SEED, MASTER};
-use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::status::Status;
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -292,7 +291,7 @@ impl Sight {
 
     /// Whether the run has ended in another way than the one that is waited for.
     fn is_out_of_reach(self, status: &Status) -> bool {
-        let terminal = status.phase().is_some_and(Phase::is_terminal) && status.step.is_none();
+        let terminal = status.has_ended() && status.step.is_none();
         terminal && matches!(self, Self::Ended(wanted) if status.phase.as_deref() != Some(wanted))
     }
 

@@ -4,7 +4,7 @@ use super::backup::set_job;
 use super::preflight::ask_again;
 use super::{Decision, StepName, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
-use crate::effect::{Effect, JobIntent, JobWork, job_name, seconds};
+use crate::effect::{Effect, JobIntent, JobWork, job_name};
 use crate::facts::{Evidence, Fence, InstallerFacts, JobFacts, Known, PlatformFacts};
 use crate::phase::{Outcome, Phase};
 use crate::plan::MASTER;
@@ -124,7 +124,7 @@ fn create_installer(mut round: Round<'_>, request: &Request, installer: &Install
             proxies: installer.proxies.clone(),
             values_digest: installer.values_digest.clone(),
             values_secret: installer.values_secret.clone(),
-            helm_timeout_seconds: seconds(request.installer.helm_timeout),
+            helm_timeout_seconds: request.installer.helm_timeout.as_secs(),
         },
         hop: hop.to.clone(),
         uid,

@@ -46,6 +46,20 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
+impl Decision {
+    /// Whether a run goes on, so that changes on the platform are worth to be told.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.status.phase().is_some_and(|phase| !phase.is_terminal()) || self.status.is_locked()
+    }
+
+    /// Whether the run was over before, with everything given back, and stays so: no Job of it is wanted any more.
+    #[must_use]
+    pub fn leaves_at_rest(&self, before: &Status) -> bool {
+        before.has_ended() && before.step.is_none() && self.effect.is_none() && before.phase == self.status.phase
+    }
+}
+
 /// An event on the KKPUpgrade.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -86,7 +86,7 @@ pub fn needs(request: Option<&Request>, status: &Status, object: &ObjectFacts) -
 /// The version that evidence is about: a locked run keeps its own when the spec goes back (which means abort).
 fn run_target(request: Option<&Request>, status: &Status) -> Option<KkpVersion> {
     let recorded = status.target_version.as_deref().and_then(|text| text.parse().ok());
-    if status.is_locked() || status.phase().is_some_and(Phase::is_terminal) {
+    if status.is_locked() || status.has_ended() {
         recorded.or(request.map(|request| request.target))
     } else {
         request.map(|request| request.target).or(recorded)

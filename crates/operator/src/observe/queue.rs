@@ -4,7 +4,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::waits_for_queue;
 use kkp_upgrade_core::facts::{Known, LeaseFacts, ObjectFacts, OtherUpgrade};
-use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::request::Request;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -56,7 +55,7 @@ pub(super) async fn read(context: &Context, own: &ObjectFacts) -> (Known<LeaseFa
 fn holder(all: &[KKPUpgradeObject], own: &str, in_lease: Option<String>) -> Option<String> {
     let runs = |object: &&KKPUpgradeObject| {
         let status = object.parse_status().ok().flatten();
-        status.is_some_and(|status| status.is_locked() && !status.phase().is_some_and(Phase::is_terminal))
+        status.is_some_and(|status| status.is_locked() && !status.has_ended())
     };
     let running: Vec<String> = all.iter().filter(runs).filter_map(ResourceExt::uid).collect();
     if running.iter().any(|uid| uid == own) {
@@ -79,9 +78,7 @@ fn other(object: &KKPUpgradeObject) -> OtherUpgrade {
             && status
                 .as_ref()
                 .is_some_and(|status| waits_for_queue(request.as_ref(), status)),
-        terminal: status
-            .as_ref()
-            .is_some_and(|status| status.phase().is_some_and(Phase::is_terminal)),
+        terminal: status.as_ref().is_some_and(|status| status.has_ended()),
     }
 }
 
