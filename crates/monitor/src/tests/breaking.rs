@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::story::{Story, by, cluster, configuration_key, deletion, deployment, key, set, upgrade_key, write};
-use crate::{Actor, Identity, ObjectKey, Verb};
+use super::story::{Story, cluster, configuration_key, deletion, deployment, key, set, upgrade_key, write};
+use crate::{Identity, ObjectKey, Verb};
 
 /// The story breaks this property, with these words.
 #[track_caller]
@@ -311,64 +311,6 @@ fn s18_only_ours() {
         "finalizer was touched",
         &Story::whole().edit("finalizer-off", "finalizer-off", hijacked),
     );
-}
-
-#[test]
-fn s18_deletes() {
-    breaks(
-        "S18",
-        "without its UID",
-        &Story::whole().alter("job-deleted", |write| write.uid_precondition = None),
-    );
-    let map = deletion(Identity::Operator, key("", "configmaps", "x"), Some("x"));
-    breaks("S18", "nothing but its Jobs", &Story::whole().then_write("done", map));
-    let pod = |state: Value, version: Option<&str>| {
-        let mut write = deletion(Identity::Operator, key("", "pods", "p"), Some("x"));
-        write.version_precondition = version.map(str::to_owned);
-        write.after = Some(std::sync::Arc::new(
-            json!({"metadata": {"labels": {"upgrade.k8c.io/upgrade-uid": "u"}}, "status": {"containerStatuses": [{"state": state}]}}),
-        ));
-        Story::whole().then_write("job-deleted", write)
-    };
-    let waiting = || json!({"waiting": {"reason": "ErrImagePull"}});
-    breaks(
-        "S18",
-        "after its program had started",
-        &pod(json!({"running": {}}), Some("7")),
-    );
-    breaks("S18", "without the version that was seen", &pod(waiting(), None));
-    let found = pod(waiting(), Some("7")).judged();
-    assert!(found.iter().all(|violation| violation.property != "S18"), "{found:#?}");
-    let theirs = write(
-        Identity::Other,
-        Verb::Create,
-        key("batch", "jobs", "theirs"),
-        json!({"metadata": {}}),
-    );
-    let deleted = deletion(Identity::Operator, key("batch", "jobs", "theirs"), Some("x"));
-    let story = Story::whole()
-        .then_write("done", theirs)
-        .then_write("lease-back", deleted);
-    breaks("S18", "deleted by the operator, whose it is not", &story);
-}
-
-#[test]
-fn s19_no_empty_write() {
-    let story = Story::whole();
-    let mut same = story.object("done");
-    set(&mut same, "/metadata/resourceVersion", json!("999"));
-    let mut again = write(Identity::Operator, Verb::Update, upgrade_key(), same);
-    again.subresource = Some("status".to_owned());
-    breaks(
-        "S19",
-        "what stood there already",
-        &story.then_write("done", again.clone()),
-    );
-    again.actor = Actor {
-        name: "person".to_owned(),
-        ..by(Identity::Other)
-    };
-    keeps(&Story::whole().then_write("done", again));
 }
 
 #[test]

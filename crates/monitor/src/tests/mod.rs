@@ -1,6 +1,7 @@
 //! For each property a history that keeps it and one that breaks it.
 
 mod breaking;
+mod breaking_objects;
 mod breaking_steps;
 mod reading;
 mod run;
