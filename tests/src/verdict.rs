@@ -69,7 +69,15 @@ impl Bed {
     /// With everything that was broken.
     pub fn finish_unobserved(self) -> anyhow::Result<()> {
         let expectations = self.expectations();
-        self.stop_clean(Vec::new(), &expectations)
+        self.finish_unobserved_as(&expectations)
+    }
+
+    /// Like [`Bed::finish_unobserved`], for a story in which something is broken on purpose.
+    ///
+    /// # Errors
+    /// With everything that was broken and is not excused.
+    pub fn finish_unobserved_as(self, expectations: &Expectations) -> anyhow::Result<()> {
+        self.stop_clean(Vec::new(), expectations)
     }
 
     fn stop_clean(self, mut wrong: Vec<String>, expectations: &Expectations) -> anyhow::Result<()> {
