@@ -97,7 +97,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     tell.say(&format!(
         "KKPUpgrade to-2-31 applied: {FROM} → {TO}, maximumParallelReconciles 3"
     ));
-    let ended = bed.until("to-2-31", DEADLINE, |status| status.has_ended()).await?;
+    let ended = bed.until("to-2-31", DEADLINE, Status::has_ended).await?;
     let at_rest = bed
         .wait("lease and finalizer given back", Duration::from_secs(30), || async {
             let upgrade = bed.upgrades().get("to-2-31").await.ok()?;

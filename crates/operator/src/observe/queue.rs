@@ -5,6 +5,7 @@ use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::waits_for_queue;
 use kkp_upgrade_core::facts::{Known, LeaseFacts, ObjectFacts, OtherUpgrade};
 use kkp_upgrade_core::request::Request;
+use kkp_upgrade_core::status::Status;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
@@ -78,7 +79,7 @@ fn other(object: &KKPUpgradeObject) -> OtherUpgrade {
             && status
                 .as_ref()
                 .is_some_and(|status| waits_for_queue(request.as_ref(), status)),
-        terminal: status.as_ref().is_some_and(|status| status.has_ended()),
+        terminal: status.as_ref().is_some_and(Status::has_ended),
     }
 }
 
