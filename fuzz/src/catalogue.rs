@@ -1,7 +1,7 @@
 //! Releases and rules as texts, loaded, self-tested and evaluated. Lines `===` part the input: releases (empty = a small
 //! usable file), rules for every hop, rules for 2.31.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kkp_upgrade_core::rules::{Catalogue, Evaluation, Hop, Input, Item, ItemKind, Rule, Stage};
 use kkp_upgrade_core::version::KkpVersion;
@@ -15,6 +15,10 @@ minors:
 - {minor: '2.30', newestPatch: 6, job: [{since: 0, mode: full}], oneWay: [], automaticUpdates: [], kubernetes: [{since: 0, default: 1.33.5, add: {'1.33': [5]}}]}
 - {minor: '2.31', newestPatch: 0, job: [{since: 0, mode: full}], oneWay: [crds], automaticUpdates: [{from: '1.33.*', to: 1.34.1}], kubernetes: [{since: 0, default: 1.34.1, add: {'1.34': [1]}}]}
 ";
+
+/// A rule that guards: the input may try to replace it.
+const COMPILED: &str = r#"[{id: rule, hop: any, stage: preflight, severity: blocker, acceptable: false, title: t, each: platform, when: "true",
+  fail: "it.headless", message: "'m'", remedy: r, tests: [{name: a, it: {headless: true}, expect: fail}, {name: b, it: {headless: false}, expect: pass}]}]"#;
 
 const FROM: KkpVersion = KkpVersion::new(2, 30, 6);
 const TO: KkpVersion = KkpVersion::new(2, 31, 0);
@@ -32,6 +36,7 @@ pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
         ("rules/any.yaml", rules),
         ("rules/2.31.yaml", hop_rules),
     ];
+    on_top(rules, hop_rules)?;
     let catalogue = match Catalogue::parse(&files) {
         Ok(catalogue) => catalogue,
         Err(refused) => {
@@ -50,6 +55,25 @@ pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
     [Stage::Preflight, Stage::Verify]
         .into_iter()
         .try_for_each(|stage| unread(&catalogue, stage, &always))
+}
+
+/// The same rules as keys of a ConfigMap: in force, or refused by the name of a key.
+fn on_top(rules: &str, hop_rules: &str) -> Result<(), Violation> {
+    let keys = [
+        ("version", "v1"),
+        ("rules.any.yaml", rules),
+        ("rules.2.31.yaml", hop_rules),
+    ];
+    let overlay: BTreeMap<String, String> = keys.map(|(key, text)| (key.to_owned(), text.to_owned())).into();
+    let files = [("releases.yaml", RELEASES), ("rules/any.yaml", COMPILED)];
+    let Err(refused) = Catalogue::overlaid(&files, &overlay) else {
+        return Ok(());
+    };
+    let named = |file: &str| overlay.contains_key(file) || ["all keys", "the catalogue"].contains(&file);
+    let named = refused.0.iter().all(|problem| named(&problem.file));
+    holds(named && !refused.0.is_empty(), || {
+        format!("a refusal names no key: {refused}")
+    })
 }
 
 /// Every release has a route to itself, and to the newest of its minor.
@@ -77,18 +101,10 @@ fn unread(catalogue: &Catalogue, stage: Stage, always: &BTreeSet<String>) -> Res
         hops: vec![Hop { from: FROM, to: TO }],
         ..Input::default()
     };
-    let mut evaluation = Evaluation::new(catalogue, stage, &input);
-    let kinds = [
-        ItemKind::Platform,
-        ItemKind::Seed,
-        ItemKind::Cluster,
-        ItemKind::Release,
-        ItemKind::Deployment,
-        ItemKind::Pod,
-        ItemKind::Webhook,
-    ];
+    let mut evaluation = Evaluation::new(catalogue, &[stage], &input);
+    let kinds: Vec<ItemKind> = evaluation.kinds().collect();
     for kind in kinds {
-        evaluation.item(kind, "it", &Item::default());
+        evaluation.item(kind, "master", "it", Item::default());
     }
     let findings = evaluation.finish();
     let concerned = |rule: &&Rule| rule.stage == stage && rule.concerns(TO) && always.contains(&rule.id);

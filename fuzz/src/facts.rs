@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::facts::{
-    BackupClaim, ConfigurationFacts, Evidence, Facts, Fence, InstallerFacts, JobFacts, Known, LeaseFacts,
-    PlatformFacts, SeedFacts, ThrottleMark,
+    BackupKey, ConfigurationFacts, Evidence, Facts, Fence, InstallerFacts, JobFacts, Known, LeaseFacts, PlatformFacts,
+    SeedFacts, ThrottleMark,
 };
-use kkp_upgrade_core::request::Edition;
+use kkp_upgrade_core::request::{Edition, Storage};
 use kkp_upgrade_core::status::ClusterCounts;
 use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_operator::observe::{error_lines, object_facts};
@@ -40,6 +40,7 @@ pub(crate) fn observed(object: &KKPUpgradeObject, choice: u8) -> Facts {
         platform_namespace: Known::Is(own.namespace.clone()),
         platform,
         findings: Known::Is(Vec::new()),
+        catalogue: None,
         others: Known::Is(Vec::new()),
         lease: Known::Is(LeaseFacts {
             resource_version: Some("1".to_owned()),
@@ -47,6 +48,9 @@ pub(crate) fn observed(object: &KKPUpgradeObject, choice: u8) -> Facts {
         }),
         plan: Known::Is(annotation(PLAN)),
         refused: annotation(REFUSED),
+        refusal_stands: false,
+        etcd: Known::NotRead,
+        marked: Known::NotRead,
         job: job(choice & 7, annotation(MESSAGE).unwrap_or_default()),
         object: own,
     }
@@ -95,15 +99,20 @@ fn platform(note: Option<String>, proven: bool) -> PlatformFacts {
             throttle_mark: mark,
         },
         version: Some(KkpVersion::new(2, 30, 6)),
+        route: Known::NotRead,
         edition: Some(Edition::CE),
         cluster_uid: "master-cluster".to_owned(),
         crd_version: Known::Is(Some("v2.30.6".to_owned())),
         evidence: evidence.clone(),
         seeds: vec![seed(evidence)],
-        backup_claim: Some(BackupClaim {
+        backup_storage: Some(Storage::Claim {
             claim: "backups".to_owned(),
             path: "upgrades".to_owned(),
         }),
+        backup_key: Known::Is(Some(BackupKey {
+            recipient: "age1public".to_owned(),
+            private: true,
+        })),
         installer: Known::Is(InstallerFacts {
             image: "quay.io/kubermatic/kubermatic:v2.31.0".to_owned(),
             values_digest: "sha256:v".to_owned(),
@@ -129,5 +138,6 @@ fn seed(evidence: Evidence) -> SeedFacts {
         }),
         lagging: Vec::new(),
         unhealthy: Vec::new(),
+        etcd_destination: None,
     }
 }

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use kkp_upgrade_api::{KKPUpgradeObject, KKPUpgradeSpec};
 use kkp_upgrade_core::decide::{decide, needs, waits_for_queue};
-use kkp_upgrade_core::request::{Request, SpecError};
+use kkp_upgrade_core::request::{Request, SpecError, Storage};
 use kkp_upgrade_core::rules::{Catalogue, accept, risk_problems};
 use kkp_upgrade_core::status::Status;
 use kkp_upgrade_core::timing::Timing;
@@ -68,7 +68,11 @@ fn requested(spec: &KKPUpgradeSpec) -> Result<Result<Request, SpecError>, Violat
                 request.soak.as_secs() <= 86_400 && request.progress_deadline.as_secs() >= 1,
                 || format!("durations out of bounds: {request:?}"),
             )?;
-            let path = request.backup.claim.as_ref().map_or("", |claim| &claim.1);
+            let path = match &request.backup.storage {
+                Some(Storage::Claim { path, .. }) => path,
+                Some(Storage::S3(bucket)) => &bucket.prefix,
+                None => "",
+            };
             holds(
                 !path.starts_with('/') && !path.split('/').any(|part| part == ".."),
                 || format!("the path {path} leaves the volume"),

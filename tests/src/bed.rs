@@ -130,7 +130,7 @@ impl Bed {
             .kubectl(MASTER, &[OsStr::new("apply"), OsStr::new("-f"), bindings.as_os_str()])
             .await?;
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), NAMESPACE);
-        self.wait("the operator's Pod", Duration::from_mins(1), || async {
+        self.wait("the operator's Pod", Duration::from_mins(4), || async {
             let deployment = deployments.get("kkp-upgrade-operator").await.ok()?;
             (deployment.status?.ready_replicas == Some(1)).then_some(())
         })

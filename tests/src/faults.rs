@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::bed::{Bed, NAMESPACE};
 
 /// Longest that the operator's Pod may take to be replaced.
-const REPLACED: Duration = Duration::from_mins(1);
+const REPLACED: Duration = Duration::from_mins(4);
 const OPERATOR: &str = "kkp-upgrade-operator";
 
 /// A fault of a volume.

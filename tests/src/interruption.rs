@@ -17,7 +17,7 @@ use crate::bed::{Bed, NAMESPACE};
 use crate::faults::reason_of;
 
 /// Longest that a run may take to a point.
-const REACHED: Duration = Duration::from_mins(1);
+const REACHED: Duration = Duration::from_mins(4);
 /// The operator's Pods.
 const OPERATOR_LABEL: &str = "app.kubernetes.io/name=kkp-upgrade-operator";
 

@@ -1,7 +1,9 @@
 //! Watches a KKPUpgrade from its creation on: every status that is written, in order, and what is wrong with any.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use futures::StreamExt;
 use kkp_upgrade_api::KKPUpgrade;
 use kkp_upgrade_core::conditions::kstatus_violations;
@@ -9,6 +11,11 @@ use kkp_upgrade_core::status::Status;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;
+
+/// Pause between two looks at what was delivered.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest that the watch may be behind a read.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Everything that was seen of all upgrades.
 #[derive(Clone, Default)]
@@ -55,6 +62,21 @@ impl Observer {
             seen,
             task: task.abort_handle(),
         }
+    }
+
+    /// Waits until the watch has delivered a status that was read already: what was seen up to it is complete then.
+    ///
+    /// # Errors
+    /// When the watch does not deliver it.
+    pub async fn catch_up(&self, name: &str, status: &Status) -> anyhow::Result<()> {
+        let delivered = async {
+            while !self.seen.of(name).contains(status) {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(CATCH_UP, delivered)
+            .await
+            .with_context(|| format!("the watch never delivered the status of {name} that was read"))
     }
 }
 

@@ -117,11 +117,17 @@ impl Lint {
         self.expect(node.get("maxItems").is_some(), path, "maxItems");
         let keys = node.get("x-kubernetes-list-map-keys").is_some();
         let kind = node["x-kubernetes-list-type"].as_str().unwrap_or_default();
+        let scalars = !matches!(node["items"]["type"].as_str(), Some("object" | "array") | None);
         self.expect(
-            (kind == "atomic" && !keys) || (kind == "map" && keys),
+            (kind == "atomic" && !keys) || (kind == "map" && keys) || (kind == "set" && !keys && scalars),
             path,
             "list type",
         );
+        // The API server refuses the whole definition otherwise.
+        let listed = |of: &Value, name: &Value| of.as_array().is_some_and(|names| names.contains(name));
+        for key in node["x-kubernetes-list-map-keys"].as_array().into_iter().flatten() {
+            self.expect(listed(&node["items"]["required"], key), path, "required key");
+        }
         self.walk(&format!("{path}[]"), &node["items"], true);
     }
 }
@@ -154,6 +160,8 @@ fn the_lint_sees_what_it_is_there_for() {
             "d": {"type": "array", "description": "D.", "items": {"type": "object", "description": "I.", "properties":
                 {"e": {"type": "string", "maxLength": 1, "description": "E.", "default": "x"}}}},
             "fTimestamp": {"type": "string", "format": "date-time", "description": "F."},
+            "g": {"type": "array", "description": "G.", "maxItems": 1, "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"], "items": {"type": "string", "maxLength": 1}},
         }},
         "status": {"type": "object", "description": "S.", "properties":
             {"phase": {"type": "string", "description": "P.", "enum": ["Done"]}}},
@@ -176,6 +184,7 @@ fn the_lint_sees_what_it_is_there_for() {
             ".spec.d[].e: no default in list items",
             ".spec.fTimestamp: name",
             ".spec.fTimestamp: times are called fooTime",
+            ".spec.g: required key",
             ".status.phase: no enum in status",
         ]
     );

@@ -14,7 +14,7 @@ use crate::spec::KKPUpgrade;
 pub const CRD_NAME: &str = "kkpupgrades.upgrade.k8c.io";
 
 /// Fields of the spec that do not change while a run has changed something that is not put back yet.
-pub const LOCKED_FIELDS: [&str; 5] = ["targetVersion", "mode", "edition", "backup", "installer"];
+pub const LOCKED_FIELDS: [&str; 6] = ["targetVersion", "mode", "via", "edition", "backup", "installer"];
 
 /// What `kubectl get` shows: title, type, path, description. No path depends on the order of a list.
 const COLUMNS: [Column; 5] = [

@@ -3,6 +3,7 @@
 //!
 //! Talks to no cluster. Must never normalise what the user wrote: resolved values belong in status.
 
+pub mod checks;
 mod convert;
 mod crd;
 mod object;
@@ -19,7 +20,7 @@ pub use crd::{CRD_NAME, LOCKED_FIELDS, crd};
 pub use object::{KKPUpgradeObject, ParseError};
 pub use spec::{
     AcceptedRisk, Backup, BackupPolicy, BackupStorage, ClaimStorage, Edition, HelmValuesRef, Installer, KKPUpgrade,
-    KKPUpgradeSpec, Mode, Verification,
+    KKPUpgradeSpec, Mode, S3Storage, UserClusterEtcd, Verification,
 };
 
 /// API group of everything that is ours: resource, labels, annotations, finalizer.

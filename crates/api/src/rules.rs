@@ -27,17 +27,18 @@ fn running(spec: &Value) -> Value {
 
 fn full() -> Value {
     json!({
-        "targetVersion": "2.31.0", "mode": "Upgrade", "edition": "CE",
+        "targetVersion": "2.31.0", "via": ["2.30.7"], "mode": "Upgrade", "edition": "CE",
         "backup": {"storage": {"persistentVolumeClaim": {"claimName": "backups"}}, "policy": "Required"},
         "installer": {"helmTimeoutSeconds": 600, "skipCharts": ["dex"]},
     })
 }
 
 /// Each locked field with another value than in [`full`].
-fn edits() -> [(&'static str, Value); 5] {
+fn edits() -> [(&'static str, Value); 6] {
     [
         ("targetVersion", json!("2.31.1")),
         ("mode", json!("Plan")),
+        ("via", json!([])),
         ("edition", json!("EE")),
         ("backup", json!({"policy": "Skip"})),
         ("installer", json!({"helmTimeoutSeconds": 600, "skipCharts": []})),
@@ -71,7 +72,7 @@ fn a_locked_field_does_not_change_and_the_message_names_it() {
 
 #[test]
 fn a_locked_optional_field_is_neither_added_nor_removed() {
-    for field in ["edition", "backup", "installer"] {
+    for field in ["edition", "via", "backup", "installer"] {
         let (with, without) = (running(&full()), running(&without(&full(), field)));
         assert_eq!(refusals(&without, Some(&with)).len(), 1, "{field} removed");
         assert_eq!(refusals(&with, Some(&without)).len(), 1, "{field} added");
@@ -100,15 +101,17 @@ fn every_field_may_change_while_nothing_is_locked() {
 }
 
 #[test]
-fn pause_limit_verification_and_risks_may_change_at_any_time() {
+fn pause_limit_approval_verification_risks_and_fixes_may_change_at_any_time() {
     for (field, value) in [
         ("paused", json!(true)),
         ("maximumParallelReconciles", json!(7)),
+        ("approval", json!({"mode": "Manual"})),
         ("verification", json!({"soakSeconds": 0})),
         (
             "acceptedRisks",
             json!([{"rule": "a", "reason": "b", "expirationTime": "2026-12-01T00:00:00Z"}]),
         ),
+        ("fixes", json!(["cluster-version-unsupported"])),
     ] {
         assert_eq!(
             refusals(&running(&with(&full(), field, &value)), Some(&running(&full()))),
@@ -141,7 +144,20 @@ fn storage_is_exactly_one_kind() {
     let refused = refusals(&storage(json!({})), None);
     assert_eq!(
         refused,
-        ["exactly one kind of storage must be set: `persistentVolumeClaim`"]
+        ["exactly one kind of storage must be set: `persistentVolumeClaim` or `s3`"]
+    );
+    let bucket = json!({"bucket": "backups", "credentialsSecretRef": {"name": "s3"}});
+    let both = json!({"persistentVolumeClaim": {"claimName": "a"}, "s3": bucket.clone()});
+    assert_eq!(refusals(&storage(both), None), refused);
+    assert_eq!(
+        refusals(&storage(json!({"s3": bucket.clone()})), None),
+        Vec::<String>::new()
+    );
+    let mut path_style = bucket;
+    path_style["pathStyle"] = json!(true);
+    assert_eq!(
+        refusals(&storage(json!({"s3": path_style})), None),
+        ["pathStyle is only for an own endpoint: remove it, or set `endpoint`"]
     );
     assert_eq!(
         refusals(&storage(json!({"persistentVolumeClaim": {"claimName": "a"}})), None),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::BackupError;
 use crate::discovery::Resource;
+use crate::page::{PageSize, RawPage, place};
 
 /// A cluster that is read from.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub struct Source {
 /// How a cluster is read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimits {
-    /// Objects per page.
+    /// Most objects per page.
     pub page: u32,
     /// For each single call.
     pub deadline: Duration,
@@ -62,13 +63,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// One page of a list.
-pub(crate) struct Page {
-    pub(crate) revision: String,
-    pub(crate) next: Option<String>,
-    pub(crate) items: Vec<Value>,
-}
-
 impl Source {
     /// Reads with this client. Its own retries should be off, so that deadlines mean what they say.
     #[must_use]
@@ -76,12 +70,18 @@ impl Source {
         Self { client, limits }
     }
 
+    /// How long the first page of a list of this resource is.
+    pub(crate) fn first_page(&self, resource: &Resource) -> PageSize {
+        PageSize::first(resource, self.limits)
+    }
+
     /// GET of one document.
     pub(crate) async fn get(&self, path: &str, subject: &Subject<'_>) -> Result<Value, BackupError> {
         let request = http::Request::get(path)
             .body(Vec::new())
             .map_err(|error| subject.malformed(error.to_string()))?;
-        self.call(request, subject).await
+        let answer = self.text(request, subject).await?;
+        serde_json::from_str(&answer).map_err(|error| subject.malformed(place(&error)))
     }
 
     /// One page; `revision` = exactly there, without it = now.
@@ -90,31 +90,11 @@ impl Source {
         resource: &Resource,
         parameters: &ListParams,
         subject: &Subject<'_>,
-    ) -> Result<Page, BackupError> {
+    ) -> Result<RawPage, BackupError> {
         let request = Request::new(resource.collection_path())
             .list(parameters)
             .map_err(|error| subject.malformed(error.to_string()))?;
-        let mut answer = self.call(request, subject).await?;
-        let metadata = answer.get("metadata").cloned().unwrap_or_default();
-        let text = |name: &str| {
-            metadata
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let items = match answer.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items,
-            // Go writes an empty list as null.
-            Some(Value::Null) => Vec::new(),
-            _ => return Err(subject.malformed("it is no list")),
-        };
-        let next = Some(text("continue")).filter(|token| !token.is_empty());
-        Ok(Page {
-            revision: text("resourceVersion"),
-            next,
-            items,
-        })
+        RawPage::read(self.text(request, subject).await?, subject)
     }
 
     /// The newest revision of the store that keeps this resource.
@@ -136,27 +116,20 @@ impl Source {
             revision,
             token: None,
             page: 0,
+            size: self.first_page(resource),
             ended: false,
         }
     }
 
-    async fn call(&self, request: http::Request<Vec<u8>>, subject: &Subject<'_>) -> Result<Value, BackupError> {
-        let answer = tokio::time::timeout(self.limits.deadline, self.client.request_text(request))
+    async fn text(&self, request: http::Request<Vec<u8>>, subject: &Subject<'_>) -> Result<String, BackupError> {
+        tokio::time::timeout(self.limits.deadline, self.client.request_text(request))
             .await
             .map_err(|_| BackupError::Deadline {
                 resource: subject.resource.to_owned(),
                 page: subject.page,
                 seconds: self.limits.deadline.as_secs(),
             })?
-            .map_err(|error| api_error(&error, subject))?;
-        // Only where it stops being JSON is told, not what stands there.
-        serde_json::from_str(&answer).map_err(|error| {
-            subject.malformed(format!(
-                "it is no JSON from line {} column {} on",
-                error.line(),
-                error.column()
-            ))
-        })
+            .map_err(|error| api_error(&error, subject))
     }
 }
 
@@ -168,17 +141,13 @@ pub(crate) struct Pages<'a> {
     revision: &'a str,
     token: Option<String>,
     page: u32,
+    size: PageSize,
     ended: bool,
 }
 
 impl Pages<'_> {
-    /// Number of the page that was read last, from 1.
-    pub(crate) fn number(&self) -> u32 {
-        self.page
-    }
-
-    /// The objects of the next page; `None` after the last one.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Value>>, BackupError> {
+    /// The next page; `None` after the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<RawPage>, BackupError> {
         if self.ended {
             return Ok(None);
         }
@@ -188,13 +157,13 @@ impl Pages<'_> {
             page: self.page,
             revision: self.revision,
         };
-        let mut parameters = ListParams::default().limit(self.source.limits.page);
+        let mut parameters = ListParams::default().limit(self.size.objects());
         // A continue token carries the revision; the API server refuses both together.
         match &self.token {
             Some(token) => parameters = parameters.continue_token(token),
             None => parameters = parameters.at(self.revision).matching(VersionMatch::Exact),
         }
-        let page = self.source.page(self.resource, &parameters, &subject).await?;
+        let mut page = self.source.page(self.resource, &parameters, &subject).await?;
         if page.revision != self.revision {
             return Err(BackupError::RevisionMismatch {
                 resource: self.label.clone(),
@@ -206,9 +175,10 @@ impl Pages<'_> {
         if page.next.is_some() && page.next == self.token {
             return Err(subject.malformed("its continue token leads back to the same page"));
         }
+        self.size = self.size.after(page.bytes(), page.objects);
         self.ended = page.next.is_none();
-        self.token = page.next;
-        Ok(Some(page.items))
+        self.token = page.next.take();
+        Ok(Some(page))
     }
 }
 

@@ -56,8 +56,14 @@ fn write_value(value: &Value, text: &mut Vec<u8>) -> Result<(), serde_json::Erro
 
 fn write_object(members: &Map<String, Value>, text: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
-    // RFC 8785 sorts by UTF-16 code units, not by bytes.
-    sorted.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+    // RFC 8785 sorts by UTF-16 code units, not by bytes; of ASCII, which nearly every name is, both orders are the same.
+    sorted.sort_by(|(left, _), (right, _)| {
+        if left.is_ascii() && right.is_ascii() {
+            left.cmp(right)
+        } else {
+            left.encode_utf16().cmp(right.encode_utf16())
+        }
+    });
     text.push(b'{');
     for (index, (name, member)) in sorted.into_iter().enumerate() {
         if index > 0 {

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::BackupError;
 use crate::api::{Source, Subject};
-use crate::scope::{Omission, Scope};
+use crate::namespaces::find_namespaces;
+use crate::scope::{Omission, Reach, Scope};
 
 /// One kind of object that can be listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,14 +44,19 @@ impl Resource {
         }
     }
 
-    /// The `ConfigMap`s of one namespace.
+    /// The same, of one namespace only.
     #[must_use]
-    pub fn config_maps(namespace: &str) -> Self {
-        let all = Self::new("", "v1", "configmaps", "ConfigMap", true);
+    pub fn of_namespace(&self, namespace: &str) -> Self {
         Self {
             within: Some(namespace.to_owned()),
-            ..all
+            ..self.clone()
         }
+    }
+
+    /// The namespaces.
+    #[must_use]
+    pub fn namespaces() -> Self {
+        Self::new("", "v1", "namespaces", "Namespace", false)
     }
 
     /// The CRDs.
@@ -69,6 +75,24 @@ impl Resource {
     #[must_use]
     pub fn is_crds(&self) -> bool {
         self.group == "apiextensions.k8s.io"
+    }
+
+    /// Whether these are Secrets or `ConfigMap`s, whose objects are of any size up to 1 MiB.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        self.group.is_empty() && CONFIDENTIAL.iter().any(|(plural, _)| *plural == self.plural)
+    }
+
+    /// Whether these are KKP's Clusters, which say the namespaces of user clusters.
+    #[must_use]
+    pub fn is_clusters(&self) -> bool {
+        self.group == "kubermatic.k8c.io" && self.kind == "Cluster"
+    }
+
+    /// Whether these are KKP's Seeds, which name credentials in other namespaces.
+    #[must_use]
+    pub fn is_seeds(&self) -> bool {
+        self.group == "kubermatic.k8c.io" && self.kind == "Seed"
     }
 
     /// As in an object's `apiVersion`.
@@ -92,7 +116,9 @@ impl Resource {
         }
     }
 
-    pub(crate) fn collection_path(&self) -> String {
+    /// Where its objects are listed.
+    #[must_use]
+    pub fn collection_path(&self) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         let api_version = self.api_version();
         let plural = &self.plural;
@@ -133,7 +159,7 @@ pub async fn identify(source: &Source) -> Result<ClusterIdentity, BackupError> {
     })
 }
 
-async fn read_namespace(source: &Source, name: &str) -> Result<Value, BackupError> {
+pub(crate) async fn read_namespace(source: &Source, name: &str) -> Result<Value, BackupError> {
     let label = format!("namespace {name}");
     match source
         .get(&format!("/api/v1/namespaces/{name}"), &Subject::of(&label))
@@ -146,26 +172,82 @@ async fn read_namespace(source: &Source, name: &str) -> Result<Value, BackupErro
     }
 }
 
-/// Every resource in scope, sorted, and what is left out.
+/// What there is to be read.
+pub(crate) struct Inventory {
+    /// Every resource in scope, sorted.
+    pub(crate) resources: Vec<Resource>,
+    /// With the namespaces that were found.
+    pub(crate) scope: Scope,
+    /// What is left out, and why.
+    pub(crate) omitted: Vec<Omission>,
+}
+
+/// Finds every resource and namespace in scope.
 ///
 /// # Errors
-/// When the API server cannot be read, or a namespace of the scope is missing.
-pub async fn discover(source: &Source, scope: &Scope) -> Result<(Vec<Resource>, Vec<Omission>), BackupError> {
-    let mut resources = vec![Resource::crds()];
-    for namespace in &scope.config_map_namespaces {
-        read_namespace(source, namespace).await?;
-        resources.push(Resource::config_maps(namespace));
-    }
-    let mut omissions = Scope::omissions();
+/// When the API server cannot be read, or KKP's namespace is missing.
+pub(crate) async fn discover(source: &Source, namespace: &str, reach: Reach) -> Result<Inventory, BackupError> {
+    let mut scope = Scope::kkp(namespace);
+    let mut omitted = Scope::omissions();
     let groups: APIGroupList = typed(source, "/apis", "the API groups").await?;
-    for group in groups.groups.iter().filter(|group| scope.owns_group(&group.name)) {
+    let (owned, foreign): (Vec<_>, Vec<_>) = groups.groups.iter().partition(|group| scope.owns_group(&group.name));
+    let mut resources = vec![Resource::crds(), Resource::namespaces()];
+    for group in owned {
         let (found, left_out) = resources_of(source, group).await?;
         resources.extend(found);
-        omissions.extend(left_out);
+        omitted.extend(left_out);
+    }
+    omitted.extend(find_namespaces(source, &mut scope, reach, &resources).await?);
+    resources
+        .extend(SHARED.map(|(group, plural, kind, namespaced)| Resource::new(group, "v1", plural, kind, namespaced)));
+    for (plural, kind) in CONFIDENTIAL {
+        let all = Resource::new("", "v1", plural, kind, true);
+        match reach {
+            Reach::Everywhere => resources.push(all),
+            Reach::Named => resources.extend(scope.namespaces.iter().map(|namespace| all.of_namespace(namespace))),
+        }
     }
     resources.sort();
-    Ok((resources, omissions))
+    let foreign: Vec<&str> = foreign.iter().map(|group| group.name.as_str()).collect();
+    omitted.push(Omission::new(
+        format!("API groups {}", foreign.join(", ")),
+        "not of KKP or of its charts, except Ingresses, CRDs, RBAC and webhook configurations as listed here",
+    ));
+    Ok(Inventory {
+        resources,
+        scope,
+        omitted,
+    })
 }
+
+/// Kinds of which everybody has objects: group, plural, kind, namespaced. Every API server serves them at `v1`.
+const SHARED: [(&str, &str, &str, bool); 7] = [
+    (
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        "MutatingWebhookConfiguration",
+        false,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        "ValidatingWebhookConfiguration",
+        false,
+    ),
+    ("networking.k8s.io", "ingresses", "Ingress", true),
+    (
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        "ClusterRoleBinding",
+        false,
+    ),
+    ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false),
+    ("rbac.authorization.k8s.io", "rolebindings", "RoleBinding", true),
+    ("rbac.authorization.k8s.io", "roles", "Role", true),
+];
+
+/// Kinds that nobody may list in all namespaces without need.
+const CONFIDENTIAL: [(&str, &str); 2] = [("configmaps", "ConfigMap"), ("secrets", "Secret")];
 
 /// Every kind of a group once: at the preferred version, or at the first other one that has it.
 async fn resources_of(source: &Source, group: &APIGroup) -> Result<(Vec<Resource>, Vec<Omission>), BackupError> {
@@ -241,11 +323,6 @@ impl CrdOffer {
             plural: text("/spec/names/plural"),
             offered: served && established,
         }
-    }
-
-    /// The CRD's API group.
-    pub(crate) fn group(&self) -> &str {
-        &self.group
     }
 
     /// Nothing when its objects are read; why not, when they cannot be; an error when they should be.

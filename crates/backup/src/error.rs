@@ -5,6 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::BucketFault;
+
 /// Why a backup could not be taken, or could not be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -104,6 +106,18 @@ pub enum BackupError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// The object storage refused, failed, or was too slow.
+    #[error("cannot {action} {}: {message}; {}", path.display(), fault.remedy())]
+    Bucket {
+        /// What was tried.
+        action: &'static str,
+        /// On which object, as `s3://<bucket>/…`.
+        path: PathBuf,
+        /// Kind of trouble.
+        fault: BucketFault,
+        /// The storage's or the transport's words.
+        message: String,
+    },
     /// The archive ends too early.
     #[error("{} ends too early, after {after}: it was cut off; take a new backup", path.display())]
     Truncated {
@@ -123,24 +137,20 @@ pub enum BackupError {
         reason: String,
     },
     /// An object in the archive is not the one that was read from the API.
-    #[error("{path} in the archive is not what was read from the API server ({reason}); take a new backup")]
+    #[error("{path} in the archive is not what was read from the API server (another digest); take a new backup")]
     DigestMismatch {
         /// Path in the archive.
         path: String,
-        /// Digest or size.
-        reason: String,
     },
-    /// Objects of the manifest are not in the archive.
-    #[error("{path} is missing in the archive ({missing} missing in all); take a new backup")]
+    /// An object that was read is not in the archive.
+    #[error("{path} is missing in the archive; take a new backup")]
     MissingEntry {
         /// The first one.
         path: String,
-        /// How many.
-        missing: usize,
     },
-    /// The archive has an entry that the manifest does not know, or one twice.
+    /// The archive has an entry that was not read, or one twice.
     #[error(
-        "{path} in the archive is not in the manifest, or there twice; somebody changed the archive: take a new backup"
+        "{path} in the archive was not read from the API server, or is there twice; somebody changed the archive: take a new backup"
     )]
     ExtraEntry {
         /// Path in the archive.
@@ -162,8 +172,8 @@ pub enum BackupError {
         /// What is wrong.
         reason: String,
     },
-    /// Written by a newer program.
-    #[error("{} has format {found}, this program reads up to {supported}; use the release that wrote it, or a newer one", path.display())]
+    /// Written by another program.
+    #[error("{} has format {found}, this program reads {supported}; use the release that wrote it, or a newer one", path.display())]
     UnsupportedFormat {
         /// The manifest.
         path: PathBuf,
@@ -203,6 +213,48 @@ pub enum BackupError {
         found: String,
         /// UID of this cluster.
         expected: String,
+    },
+    /// A key that does not open the archive.
+    #[error("no key opens {}: use the private key of one of the recipients that manifest.json lists", path.display())]
+    WrongKey {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// Never verified, and nobody can do it any more without a recipient's key.
+    #[error(
+        "{} was never verified, and the key to read it back ended with the program that wrote it; take a new backup, or give a recipient's key with --identity", path.display()
+    )]
+    Unproven {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No recipients, or too many.
+    #[error("{found} recipients are given; name 1 to 16 with --recipient")]
+    Recipients {
+        /// How many.
+        found: usize,
+    },
+    /// A recipient that is none.
+    #[error("recipient {index} (from 0) is no public key of age: {reason}; give one as `age-keygen` prints it (age1…)")]
+    Recipient {
+        /// Which one.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file without a usable private key.
+    #[error("cannot use {} as a private key: {reason}; give a file as `age-keygen` writes it", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never a line of it.
+        reason: String,
+    },
+    /// A user cluster came between the look at namespaces and the snapshot.
+    #[error("a user cluster got its namespace {namespace} while the backup began; take a fresh snapshot")]
+    Unsettled {
+        /// The namespace.
+        namespace: String,
     },
     /// There is nothing complete to verify.
     #[error("there is no complete backup in {} (no manifest.json); take one first", path.display())]
@@ -290,7 +342,7 @@ impl BackupError {
     /// Whether a fresh snapshot, with a fresh revision, is the answer.
     #[must_use]
     pub fn is_expired(&self) -> bool {
-        matches!(self, Self::Expired { .. })
+        matches!(self, Self::Expired { .. } | Self::Unsettled { .. })
     }
 
     /// Whether the backup on the volume is bad (and not the way to it or the API server).
@@ -306,6 +358,8 @@ impl BackupError {
                 | Self::ArchiveMismatch { .. }
                 | Self::ManifestInvalid { .. }
                 | Self::LiveMismatch { .. }
+                | Self::WrongKey { .. }
+                | Self::Unproven { .. }
         ) || matches!(
             self,
             Self::Volume {

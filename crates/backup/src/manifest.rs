@@ -1,20 +1,22 @@
-//! The manifest: what a backup holds, at which revision, with a digest for everything.
+//! The manifest: what a backup holds and at which revision, with the digest of the encrypted archive.
 //!
-//! Talks to nothing. Must never hold the content of an object. The format is described in `docs/backup-format.md`.
+//! Talks to nothing. It is not encrypted, so it must never hold the content, the name or the digest of an object: a short
+//! Secret can be guessed from its digest. Those are in the archive. The format is described in `docs/backup-format.md`.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::BackupError;
-use crate::canonical::{canonical_json, digest, render_digest};
+use crate::canonical::{canonical_json, digest};
 use crate::discovery::Resource;
-use crate::path::object_path;
+use crate::path::{kind_path, object_path};
 use crate::scope::{Omission, Scope};
 
-/// Version of the format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the format that this program writes, and the only one that it reads: 1 was not encrypted.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +57,10 @@ pub struct ArchiveRecord {
     pub file: String,
     /// Always `zstd` so far.
     pub compression: String,
-    /// `none`: this version does not encrypt, and so takes no Secrets.
+    /// Always `age` so far.
     pub encryption: String,
+    /// Public keys of those who can open it. The run key, with which it was read back, is not among them.
+    pub recipients: Vec<String>,
     /// Size of the file.
     pub bytes: u64,
     /// Digest of the file.
@@ -84,29 +88,17 @@ pub struct KindRecord {
     pub revision: String,
     /// Number of objects.
     pub count: u64,
-    /// Digest over path and digest of every object.
-    pub digest: String,
-    /// Every object.
-    pub objects: Vec<ObjectRecord>,
-}
-
-/// One object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectRecord {
-    /// Path in the archive.
-    pub path: String,
-    /// Digest of the canonical JSON.
-    pub digest: String,
-    /// Size of the canonical JSON.
-    pub bytes: u64,
-    /// The object's own resourceVersion.
-    pub resource_version: String,
 }
 
 /// An object as it goes into the archive.
 pub(crate) struct SealedObject {
-    pub(crate) record: ObjectRecord,
+    /// Path in the archive.
+    pub(crate) path: String,
+    /// sha256 of the canonical JSON, in hexadecimal.
+    pub(crate) digest: String,
+    /// The object's own resourceVersion.
+    pub(crate) resource_version: String,
+    /// The canonical JSON.
     pub(crate) body: Vec<u8>,
 }
 
@@ -142,19 +134,18 @@ pub(crate) fn seal(resource: &Resource, page: u32, mut object: Value) -> Result<
     let path = object_path(resource, namespace, name);
     let resource_version = text("resourceVersion").unwrap_or_default().to_owned();
     let body = canonical_json(&object).map_err(|_| malformed("an item has a number that is not finite"))?;
-    let record = ObjectRecord {
+    Ok(SealedObject {
         path,
-        digest: digest(&body),
-        bytes: body.len() as u64,
+        digest: digest(&body).replace("sha256:", ""),
         resource_version,
-    };
-    Ok(SealedObject { record, body })
+        body,
+    })
 }
 
 impl KindRecord {
-    /// A kind with its objects, counted and digested.
+    /// A kind of which so many objects were read.
     #[must_use]
-    pub fn new(resource: &Resource, revision: &str, objects: Vec<ObjectRecord>) -> Self {
+    pub fn new(resource: &Resource, revision: &str, count: u64) -> Self {
         Self {
             group: resource.group.clone(),
             version: resource.version.clone(),
@@ -163,9 +154,7 @@ impl KindRecord {
             namespaced: resource.namespaced,
             within: resource.within.clone(),
             revision: revision.to_owned(),
-            count: objects.len() as u64,
-            digest: digest_of(&objects),
-            objects,
+            count,
         }
     }
 
@@ -180,29 +169,31 @@ impl KindRecord {
     }
 }
 
-fn digest_of(objects: &[ObjectRecord]) -> String {
-    let mut state = Sha256::new();
-    for object in objects {
-        state.update(object.path.as_bytes());
-        state.update(b" ");
-        state.update(object.digest.as_bytes());
-        state.update(b"\n");
-    }
-    render_digest(state)
-}
-
 impl Manifest {
     /// What contradicts itself; `None` when all is well.
     pub(crate) fn contradiction(&self) -> Option<String> {
-        for kind in &self.kinds {
-            if kind.count != kind.objects.len() as u64 || kind.digest != digest_of(&kind.objects) {
-                return Some(format!(
-                    "the count or digest of {} is not that of its objects",
-                    kind.resource().label()
-                ));
-            }
-        }
-        let counted: u64 = self.kinds.iter().map(|kind| kind.count).sum();
+        let counted = self
+            .kinds
+            .iter()
+            .fold(0_u64, |sum, kind| sum.saturating_add(kind.count));
         (counted != self.objects).then(|| format!("it says {} objects and lists {counted}", self.objects))
+    }
+
+    /// The first kind of which an archive has another number of objects, given by the folders of its entries.
+    pub(crate) fn miscounted(&self, found: &BTreeMap<String, u64>) -> Option<String> {
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        for kind in self.kinds.iter().filter(|kind| kind.count > 0) {
+            *expected.entry(kind_path(&kind.resource())).or_default() += kind.count;
+        }
+        let folders = expected.keys().chain(found.keys());
+        let wrong = folders
+            .into_iter()
+            .find(|folder| expected.get(*folder) != found.get(*folder))?;
+        let count = |counts: &BTreeMap<String, u64>| counts.get(wrong).copied().unwrap_or_default();
+        Some(format!(
+            "{} entries in {wrong} instead of {}",
+            count(found),
+            count(&expected)
+        ))
     }
 }

@@ -16,18 +16,22 @@ const LONGEST: usize = 240;
 /// Path of an object in the archive: `objects/<group>/<version>/<plural>/<namespace or _cluster>/<name>.json`.
 #[must_use]
 pub fn object_path(resource: &Resource, namespace: Option<&str>, name: &str) -> String {
+    let folder = namespace.map_or_else(|| CLUSTER_SCOPED.to_owned(), component);
+    format!("{}/{folder}/{}.json", kind_path(resource), component(name))
+}
+
+/// Folder of a kind in the archive: `objects/<group>/<version>/<plural>`.
+pub(crate) fn kind_path(resource: &Resource) -> String {
     let group = if resource.group.is_empty() {
         "core"
     } else {
         &resource.group
     };
-    let folder = namespace.map_or_else(|| CLUSTER_SCOPED.to_owned(), component);
     format!(
-        "objects/{}/{}/{}/{folder}/{}.json",
+        "objects/{}/{}/{}",
         component(group),
         component(&resource.version),
-        component(&resource.plural),
-        component(name)
+        component(&resource.plural)
     )
 }
 

@@ -1,6 +1,6 @@
 //! The program edge: `backup` as a command of the operator's binary, run in a Job, one per target.
 //!
-//! Talks to the cluster, reading only, and to the volume. Must never return success without a verified backup.
+//! Talks to the cluster, reading only, and to the store. Must never return success without a verified backup.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,15 @@ use serde::Serialize;
 use crate::BackupError;
 use crate::api::{ReadLimits, Source};
 use crate::discovery::{ClusterIdentity, identify};
-use crate::scope::Scope;
-use crate::snapshot::{SnapshotRequest, Written, write_snapshot};
+use crate::key::{Opener, Recipients};
+use crate::retention::count;
+use crate::scope::Reach;
+use crate::snapshot::{Snapshot, SnapshotRequest, Written, write_snapshot};
+use crate::store::{AttemptFolder, Store, StoreArguments};
 use crate::verify::{
-    LiveComparison, Verified, compare_at_revision, compare_unchanged, read_back, read_receipt, write_receipt,
+    LiveComparison, Verified, compare_at_revision, compare_unchanged, on_a_thread, open_with, read_back, read_receipt,
+    still_the_same, write_receipt,
 };
-use crate::volume::AttemptFolder;
 
 /// Snapshots that are started before giving up on a revision that lives long enough.
 const FRESH_STARTS: u32 = 3;
@@ -29,7 +32,8 @@ const RESULT_LIMIT: usize = 4096;
 /// Back up one target, or verify a backup.
 #[derive(Debug, Clone, Args)]
 pub struct BackupArguments {
-    /// Kubeconfig of the target; without it, the cluster in which this Pod runs.
+    /// Kubeconfig of a seed, which may read everything there; without it, the cluster in which this Pod runs, by what its
+    /// ServiceAccount may read.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Name of the target: the master, or the name of a Seed.
@@ -38,27 +42,34 @@ pub struct BackupArguments {
     /// KKP's namespace.
     #[arg(long, default_value = "kubermatic")]
     pub namespace: String,
-    /// Folder where the backup volume is mounted.
-    #[arg(long, value_name = "DIR")]
-    pub destination: PathBuf,
-    /// Name of the run, unique on the volume.
+    /// Where it is written.
+    #[command(flatten)]
+    pub store: StoreArguments,
+    /// Name of the run, unique on the store.
     #[arg(long)]
     pub name: String,
     /// Version of KKP, for the manifest.
     #[arg(long, default_value = "")]
     pub platform_version: String,
+    /// Public key of age (age1…) that the archive is encrypted for; may be repeated, up to 16 times.
+    #[arg(long = "recipient", value_name = "KEY", required_unless_present = "verify_only")]
+    pub recipients: Vec<String>,
     /// UID that the namespace `kube-system` of the target must have: another cluster is not read any further.
     #[arg(long, value_name = "UID")]
     pub cluster_uid: Option<String>,
     /// Where the result goes as one line of JSON.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     pub result_file: PathBuf,
-    /// Take no backup; verify the newest complete one of this run and target.
+    /// Take no backup; verify the newest complete one of this run and target: that it is what was verified when it was
+    /// made, or, with --identity, its content.
     #[arg(long)]
     pub verify_only: bool,
     /// With --verify-only: the digest that the manifest must have.
     #[arg(long, requires = "verify_only")]
     pub manifest_digest: Option<String>,
+    /// With --verify-only: file with the private key of a recipient; everything is decrypted and compared then.
+    #[arg(long, value_name = "FILE", requires = "verify_only")]
+    pub identity: Option<PathBuf>,
 }
 
 /// What a run achieved.
@@ -77,10 +88,16 @@ pub struct BackupResult {
     pub revision: String,
     /// When it was verified.
     pub verified_time: Timestamp,
-    /// Folder on the volume.
+    /// Folder on the volume, or `s3://…`.
     pub path: String,
     /// How it was compared with the API server.
     pub comparison: LiveComparison,
+    /// How many backups of this target lie in the store, this one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
+    /// Why they could not be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncounted: Option<String>,
 }
 
 /// Does what the arguments say, and leaves the result, good or bad, in the result file.
@@ -104,7 +121,7 @@ pub async fn run(arguments: BackupArguments, connector: &Connector) -> Result<Ba
 }
 
 /// So that the JSON fits even when every character has to be escaped; control characters would take more.
-fn shortened(message: &str) -> String {
+pub(crate) fn shortened(message: &str) -> String {
     let mut text: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut end = text.len().min(RESULT_LIMIT / 2 - 64);
     while !text.is_char_boundary(end) {
@@ -114,6 +131,11 @@ fn shortened(message: &str) -> String {
     text
 }
 
+/// Enough for an event, and short enough beside the rest of a result.
+fn first_letters(message: &str) -> String {
+    shortened(message).chars().take(200).collect()
+}
+
 async fn execute(arguments: &BackupArguments, connector: &Connector) -> Result<BackupResult, BackupError> {
     let client = client(arguments.kubeconfig.as_deref(), connector).await?;
     let source = Source::new(client, ReadLimits::default());
@@ -121,6 +143,7 @@ async fn execute(arguments: &BackupArguments, connector: &Connector) -> Result<B
     expected(arguments, &cluster)?;
     let run = Run {
         source,
+        store: arguments.store.open()?,
         arguments: arguments.clone(),
         cluster,
         clock: Timestamp::now,
@@ -144,7 +167,7 @@ fn expected(arguments: &BackupArguments, cluster: &ClusterIdentity) -> Result<()
     }
 }
 
-async fn client(kubeconfig: Option<&Path>, connector: &Connector) -> Result<Client, BackupError> {
+pub(crate) async fn client(kubeconfig: Option<&Path>, connector: &Connector) -> Result<Client, BackupError> {
     let origin = kubeconfig.map_or_else(|| "in-cluster".to_owned(), |file| file.display().to_string());
     let refuse = |message: String| BackupError::Kubeconfig {
         origin: origin.clone(),
@@ -167,6 +190,7 @@ async fn client(kubeconfig: Option<&Path>, connector: &Connector) -> Result<Clie
 /// A run with everything that it needs.
 pub(crate) struct Run {
     pub(crate) source: Source,
+    pub(crate) store: Store,
     pub(crate) arguments: BackupArguments,
     pub(crate) cluster: ClusterIdentity,
     pub(crate) clock: fn() -> Timestamp,
@@ -175,14 +199,34 @@ pub(crate) struct Run {
 impl Run {
     /// A verified backup of this run and target: one that is there already, or a new one.
     pub(crate) async fn back_up(&self) -> Result<BackupResult, BackupError> {
-        if let Some(result) = self.reuse().await? {
+        let result = self.one().await?;
+        let (store, _, target) = self.place();
+        // A backup is none the worse for it when its neighbours cannot be counted.
+        Ok(match on_a_thread(move || count(&store, &target)).await {
+            Ok(stored) => BackupResult {
+                stored: Some(stored),
+                ..result
+            },
+            Err(error) => {
+                tracing::warn!(%error, "the backups that lie there cannot be counted");
+                BackupResult {
+                    uncounted: Some(first_letters(&error.to_string())),
+                    ..result
+                }
+            }
+        })
+    }
+
+    async fn one(&self) -> Result<BackupResult, BackupError> {
+        let recipients = Recipients::parse(&self.arguments.recipients)?;
+        if let Some(result) = self.reuse(&recipients).await? {
             return Ok(result);
         }
         let started = (self.clock)();
         let mut attempt = 1;
         loop {
             let last = attempt == FRESH_STARTS;
-            match self.attempt(started, last).await {
+            match self.attempt(started, &recipients, last).await {
                 Err(error) if error.is_expired() && !last => {
                     tracing::warn!(%error, attempt, "starting a fresh snapshot");
                     attempt += 1;
@@ -194,97 +238,96 @@ impl Run {
 
     /// The newest complete backup of this run and target, verified again.
     pub(crate) async fn verify_newest(&self) -> Result<BackupResult, BackupError> {
-        let Arguments {
-            destination,
-            name,
-            target,
-        } = self.place();
-        let folder = AttemptFolder::existing(destination, name, target)?
-            .into_iter()
-            .rfind(AttemptFolder::is_complete)
-            .ok_or_else(|| BackupError::NoBackup {
-                path: destination.join(name),
-            })?;
-        let written = read_back(&folder, self.arguments.manifest_digest.as_deref()).await?;
-        self.same_cluster(&folder, &written)?;
-        let comparison = match compare_at_revision(&self.source, &written.manifest).await {
-            Ok(()) => LiveComparison::SameRevision,
-            Err(error) if error.is_expired() => match read_receipt(&folder, &written.manifest_digest) {
-                Some(receipt) => receipt.comparison,
-                None => LiveComparison::Unchanged(compare_unchanged(&self.source, &written.manifest).await?),
-            },
-            Err(error) => return Err(error),
+        let folder = self.newest().await?;
+        let digest = self.arguments.manifest_digest.as_deref();
+        let Some(identity) = &self.arguments.identity else {
+            return self.unchanged(&folder, digest).await;
         };
-        match comparison {
-            LiveComparison::SameRevision => self.conclude(&folder, written, comparison),
-            // Too late to prove it: told, but no receipt that would let a later run take it as proven.
-            LiveComparison::Unchanged(_) => Ok(self.result(&folder, written, comparison)),
-        }
+        let (written, ledger) = open_with(&folder, digest, &Opener::from_file(identity)?).await?;
+        self.same_cluster(&folder, &written)?;
+        let (place, digest) = (folder.clone(), written.manifest_digest.clone());
+        let receipt = on_a_thread(move || read_receipt(&place, &digest)).await?;
+        let comparison = if let Some(receipt) = receipt {
+            receipt.comparison
+        } else {
+            compare_at_revision(&self.source, &written.manifest, &ledger).await?;
+            LiveComparison::SameRevision
+        };
+        self.conclude(&folder, written, comparison).await
     }
 
-    async fn attempt(&self, started: Timestamp, last: bool) -> Result<BackupResult, BackupError> {
-        let Arguments {
-            destination,
+    /// A backup that was verified, and has not changed since.
+    async fn unchanged(&self, folder: &AttemptFolder, digest: Option<&str>) -> Result<BackupResult, BackupError> {
+        let (written, receipt) = still_the_same(folder, digest).await?;
+        self.same_cluster(folder, &written)?;
+        Ok(self.result(folder, written, receipt.comparison))
+    }
+
+    async fn attempt(
+        &self,
+        started: Timestamp,
+        recipients: &Recipients,
+        last: bool,
+    ) -> Result<BackupResult, BackupError> {
+        let (store, name, target) = self.place();
+        let (folder_name, folder_target) = (name.clone(), target.clone());
+        let folder = on_a_thread(move || AttemptFolder::claim(store, &folder_name, &folder_target)).await?;
+        let request = SnapshotRequest {
             name,
             target,
-        } = self.place();
-        let folder = AttemptFolder::claim(destination, name, target)?;
-        let request = SnapshotRequest {
-            name: name.to_owned(),
-            target: target.to_owned(),
             platform_version: self.arguments.platform_version.clone(),
-            scope: Scope::kkp(&self.arguments.namespace),
+            namespace: self.arguments.namespace.clone(),
+            reach: match self.arguments.kubeconfig {
+                Some(_) => Reach::Everywhere,
+                None => Reach::Named,
+            },
+            recipients: recipients.clone(),
             cluster: self.cluster.clone(),
             started,
         };
-        let written = write_snapshot(&self.source, &request, &folder).await?;
-        let comparison = match compare_at_revision(&self.source, &written.manifest).await {
-            Ok(()) => LiveComparison::SameRevision,
-            Err(error) if error.is_expired() && last => {
-                LiveComparison::Unchanged(compare_unchanged(&self.source, &written.manifest).await?)
-            }
-            Err(error) => return Err(error),
-        };
-        let written = read_back(&folder, Some(&written.manifest_digest)).await?;
-        self.conclude(&folder, written, comparison)
+        let snapshot = write_snapshot(&self.source, &request, &folder).await?;
+        // Both at once: one waits for the API server, the other for the store.
+        let (comparison, written) = tokio::join!(self.compare(&snapshot, last), read_back(&folder, &snapshot));
+        let (comparison, written) = (comparison?, written?);
+        self.conclude(&folder, written, comparison).await
     }
 
-    /// A complete earlier attempt that still verifies. Left-overs of a crash and bad ones are passed over, and stay.
-    async fn reuse(&self) -> Result<Option<BackupResult>, BackupError> {
-        let Arguments {
-            destination,
-            name,
-            target,
-        } = self.place();
-        for folder in AttemptFolder::existing(destination, name, target)? {
-            if !folder.is_complete() {
-                tracing::warn!(
-                    folder = folder.relative(),
-                    "left-over of an interrupted attempt: not used"
-                );
+    /// Verification (a), or what is left of it when this was the last chance.
+    async fn compare(&self, snapshot: &Snapshot, last: bool) -> Result<LiveComparison, BackupError> {
+        let (manifest, ledger) = (&snapshot.written.manifest, &snapshot.ledger);
+        match compare_at_revision(&self.source, manifest, ledger).await {
+            Ok(()) => Ok(LiveComparison::SameRevision),
+            Err(error) if error.is_expired() && last => {
+                let drift = compare_unchanged(&self.source, manifest, ledger).await?;
+                Ok(LiveComparison::Unchanged(drift))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An earlier attempt for the same recipients that was verified and is what it was. Left-overs of a crash, those that were
+    /// never verified, and bad ones are passed over, and stay.
+    async fn reuse(&self, recipients: &Recipients) -> Result<Option<BackupResult>, BackupError> {
+        for (folder, complete) in self.earlier().await? {
+            let passed_over =
+                |why: &str| tracing::warn!(folder = folder.relative(), "an earlier attempt is not used: {why}");
+            if !complete {
+                passed_over("it was interrupted");
                 continue;
             }
-            match self.check_again(&folder).await {
-                Ok(result) => return Ok(Some(result)),
-                Err(error) if error.is_bad_backup() || error.is_expired() => {
-                    tracing::warn!(folder = folder.relative(), %error, "an earlier attempt does not verify: not used");
+            match still_the_same(&folder, None).await {
+                Ok((written, receipt)) => {
+                    self.same_cluster(&folder, &written)?;
+                    if written.manifest.archive.recipients == recipients.names() {
+                        return Ok(Some(self.result(&folder, written, receipt.comparison)));
+                    }
+                    passed_over("it is for other recipients");
                 }
+                Err(error) if error.is_bad_backup() => passed_over(&error.to_string()),
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
-    }
-
-    async fn check_again(&self, folder: &AttemptFolder) -> Result<BackupResult, BackupError> {
-        let written = read_back(folder, None).await?;
-        self.same_cluster(folder, &written)?;
-        let comparison = if let Some(receipt) = read_receipt(folder, &written.manifest_digest) {
-            receipt.comparison
-        } else {
-            compare_at_revision(&self.source, &written.manifest).await?;
-            LiveComparison::SameRevision
-        };
-        self.conclude(folder, written, comparison)
     }
 
     fn same_cluster(&self, folder: &AttemptFolder, written: &Written) -> Result<(), BackupError> {
@@ -299,7 +342,7 @@ impl Run {
     }
 
     /// Leaves the receipt and gives the result.
-    fn conclude(
+    async fn conclude(
         &self,
         folder: &AttemptFolder,
         written: Written,
@@ -313,7 +356,8 @@ impl Run {
             verified_time: result.verified_time,
             comparison: result.comparison.clone(),
         };
-        write_receipt(folder, &receipt)?;
+        let folder = folder.clone();
+        on_a_thread(move || write_receipt(&folder, &receipt)).await?;
         Ok(result)
     }
 
@@ -329,28 +373,35 @@ impl Run {
             bytes: manifest.archive.bytes,
             revision: manifest.revision,
             verified_time: (self.clock)(),
-            path: folder.relative().to_owned(),
+            path: folder.location(),
             comparison,
+            stored: None,
+            uncounted: None,
         }
     }
 
-    fn place(&self) -> Arguments<'_> {
-        let BackupArguments {
-            destination,
-            name,
-            target,
-            ..
-        } = &self.arguments;
-        Arguments {
-            destination,
-            name,
-            target,
-        }
+    /// Earlier attempts of this run and target, oldest first, and whether they are complete.
+    async fn earlier(&self) -> Result<Vec<(AttemptFolder, bool)>, BackupError> {
+        let (store, name, target) = self.place();
+        on_a_thread(move || {
+            let folders = AttemptFolder::existing(store, &name, &target)?.into_iter();
+            folders
+                .map(|folder| folder.is_complete().map(|complete| (folder, complete)))
+                .collect()
+        })
+        .await
     }
-}
 
-struct Arguments<'a> {
-    destination: &'a Path,
-    name: &'a str,
-    target: &'a str,
+    /// The newest complete one.
+    async fn newest(&self) -> Result<AttemptFolder, BackupError> {
+        let newest = self.earlier().await?.into_iter().rfind(|(_, complete)| *complete);
+        newest.map(|(folder, _)| folder).ok_or_else(|| BackupError::NoBackup {
+            path: self.store.path(&self.arguments.name),
+        })
+    }
+
+    fn place(&self) -> (Store, String, String) {
+        let BackupArguments { name, target, .. } = &self.arguments;
+        (self.store.clone(), name.clone(), target.clone())
+    }
 }

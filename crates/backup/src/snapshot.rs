@@ -1,22 +1,33 @@
 //! Takes a snapshot: reads everything in scope at one revision and writes archive and manifest.
 //!
-//! Talks to the cluster, reading only, and to the volume. Must never mix two moments, nor hold more than two pages.
+//! Talks to the cluster, reading only, and to the volume. Must never mix two moments, nor hold more than three pages: one that is
+//! being asked for, one that waits, and one that is written, each by itself so that nobody waits for the other.
 
 use std::collections::HashSet;
-use std::io::{BufWriter, Write as _};
+use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::BackupError;
 use crate::api::Source;
 use crate::archive::ArchiveWriter;
 use crate::canonical::digest;
-use crate::discovery::{ClusterIdentity, CrdOffer, Resource, discover};
+use crate::discovery::{ClusterIdentity, CrdOffer, Inventory, Resource, discover};
+use crate::key::{Recipients, RunKey};
+use crate::ledger::Ledger;
 use crate::manifest::{ArchiveRecord, FORMAT_VERSION, KindRecord, Manifest, seal};
-use crate::scope::{Omission, Scope};
-use crate::volume::{AttemptFolder, UnpublishedFile};
+use crate::namespaces::claimed_namespace;
+use crate::page::RawPage;
+use crate::scope::{Omission, Reach, Scope};
+use crate::store::AttemptFolder;
+use crate::volume::MANIFEST_FILE;
+
+/// Looks at the newest revision of a kind at the same time.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// What to take, and what to write into the manifest about it.
 #[derive(Debug, Clone)]
@@ -27,8 +38,12 @@ pub struct SnapshotRequest {
     pub target: String,
     /// Version of KKP, as the caller knows it.
     pub platform_version: String,
-    /// What to take.
-    pub scope: Scope,
+    /// KKP's namespace.
+    pub namespace: String,
+    /// How much the credentials are meant to read.
+    pub reach: Reach,
+    /// Who can open the archive.
+    pub recipients: Recipients,
     /// Which cluster this is.
     pub cluster: ClusterIdentity,
     /// When the run started.
@@ -42,6 +57,16 @@ pub struct Written {
     pub manifest: Manifest,
     /// Digest of the manifest file.
     pub manifest_digest: String,
+}
+
+/// A snapshot of this very program, with what only it knows and can prove it with.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Manifest and digest.
+    pub written: Written,
+    /// Every object that was read.
+    pub ledger: Ledger,
+    pub(crate) run_key: RunKey,
 }
 
 /// A kind and the revision at which it is read.
@@ -58,13 +83,22 @@ pub async fn write_snapshot(
     source: &Source,
     request: &SnapshotRequest,
     folder: &AttemptFolder,
-) -> Result<Written, BackupError> {
-    let (resources, mut omitted) = discover(source, &request.scope).await?;
+) -> Result<Snapshot, BackupError> {
+    let Inventory {
+        resources,
+        scope,
+        omitted,
+    } = discover(source, &request.namespace, request.reach).await?;
     let (revision, pins) = pin(source, &resources).await?;
-    let archive = folder.archive();
+    let run_key = Arc::new(RunKey::generate());
     let (sender, receiver) = mpsc::channel(1);
-    let writer = tokio::task::spawn_blocking(move || write_archive(&archive, receiver));
-    let read = read_all(source, &request.scope, pins, &sender).await;
+    let (archive, recipients, key) = (folder.clone(), request.recipients.clone(), run_key.clone());
+    let taken = scope.clone();
+    let writer = tokio::task::spawn_blocking(move || {
+        let archive = ArchiveWriter::create(&archive, &recipients, &key)?;
+        Writing::new(archive, taken, resources, omitted).write_all(receiver)
+    });
+    let read = read_all(source, pins, &sender).await;
     // Only a whole reading may be published: the writer looks for this last message.
     if read.is_ok() {
         let _ = sender.send(Message::Done).await;
@@ -73,29 +107,27 @@ pub async fn write_snapshot(
     let written = writer.await.map_err(|error| BackupError::Worker(error.to_string()))?;
     // When the writer failed first, the reader only noticed that nobody listens any more.
     let stopped = || BackupError::Worker("the writer of the archive stopped".to_owned());
-    let (archive, kinds) = match (read, written) {
+    let whole = match (read, written) {
         (Err(Interrupted::Api(error)), _) | (_, Err(error)) => return Err(error),
         (Err(Interrupted::WriterGone), Ok(_)) => return Err(stopped()),
-        (Ok(more), Ok(done)) => {
-            omitted.extend(more);
-            done.ok_or_else(stopped)?
-        }
+        (Ok(()), Ok(done)) => done.ok_or_else(stopped)?,
     };
-    let manifest = assemble(request, revision, archive, kinds, omitted);
-    publish_manifest(folder, manifest).await
+    let manifest = assemble(request, (revision, scope), whole.archive, whole.kinds, whole.omitted);
+    Ok(Snapshot {
+        written: publish_manifest(folder, manifest).await?,
+        ledger: whole.ledger,
+        run_key: Arc::into_inner(run_key).ok_or_else(stopped)?,
+    })
 }
 
 /// Finds the one revision, and an own one for kinds that another etcd keeps.
 async fn pin(source: &Source, resources: &[Resource]) -> Result<(String, Vec<Pinned>), BackupError> {
-    let mut before = Vec::new();
-    for resource in resources {
-        before.push(source.newest_revision(resource).await?);
-    }
+    let before = newest_revisions(source, resources).await?;
     // Every cluster has CRDs, and they live in the same store as the objects of their kinds.
     let pin = source.newest_revision(&Resource::crds()).await?;
+    let after = newest_revisions(source, resources).await?;
     let mut pins = Vec::new();
-    for (resource, before) in resources.iter().zip(before) {
-        let after = source.newest_revision(resource).await?;
+    for ((resource, before), after) in resources.iter().zip(before).zip(after) {
         let revision = revision_for(before, pin, after);
         if revision != pin {
             tracing::warn!(
@@ -113,6 +145,15 @@ async fn pin(source: &Source, resources: &[Resource]) -> Result<(String, Vec<Pin
     Ok((pin.to_string(), pins))
 }
 
+/// In the order of the resources; several at a time, because each is an answer of one object that is waited for.
+async fn newest_revisions(source: &Source, resources: &[Resource]) -> Result<Vec<u64>, BackupError> {
+    let looks: Vec<_> = resources
+        .iter()
+        .map(|resource| source.newest_revision(resource))
+        .collect();
+    stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
+}
+
 /// Revisions of one store only grow: a pin taken between two looks at a kind lies between what they saw, unless the
 /// kind lives in another store.
 fn revision_for(before: u64, pin: u64, after: u64) -> u64 {
@@ -121,7 +162,7 @@ fn revision_for(before: u64, pin: u64, after: u64) -> u64 {
 
 enum Message {
     Kind(Pinned),
-    Page(u32, Vec<Value>),
+    Page(RawPage),
     Done,
 }
 
@@ -130,95 +171,140 @@ enum Interrupted {
     WriterGone,
 }
 
-async fn read_all(
-    source: &Source,
-    scope: &Scope,
-    pins: Vec<Pinned>,
-    sender: &mpsc::Sender<Message>,
-) -> Result<Vec<Omission>, Interrupted> {
-    let resources: Vec<Resource> = pins.iter().map(|pinned| pinned.resource.clone()).collect();
-    let mut omitted = Vec::new();
+async fn read_all(source: &Source, pins: Vec<Pinned>, sender: &mpsc::Sender<Message>) -> Result<(), Interrupted> {
+    let gone = |_| Interrupted::WriterGone;
     for Pinned { resource, revision } in pins {
         let mut pages = source.pages(&resource, &revision);
         let kind = Pinned {
             resource: resource.clone(),
             revision: revision.clone(),
         };
-        sender
-            .send(Message::Kind(kind))
-            .await
-            .map_err(|_| Interrupted::WriterGone)?;
-        while let Some(items) = pages.next().await.map_err(Interrupted::Api)? {
-            let items = in_scope(scope, &resource, items);
-            if resource.is_crds() {
-                for crd in items.iter().map(CrdOffer::of) {
-                    omitted.extend(crd.check(&resources).map_err(Interrupted::Api)?);
-                }
-            }
-            sender
-                .send(Message::Page(pages.number(), items))
-                .await
-                .map_err(|_| Interrupted::WriterGone)?;
+        sender.send(Message::Kind(kind)).await.map_err(gone)?;
+        while let Some(page) = pages.next().await.map_err(Interrupted::Api)? {
+            sender.send(Message::Page(page)).await.map_err(gone)?;
         }
     }
-    Ok(omitted)
+    Ok(())
 }
 
-/// Of the CRDs only those of the scope's groups.
-pub(crate) fn in_scope(scope: &Scope, resource: &Resource, mut items: Vec<Value>) -> Vec<Value> {
-    if resource.is_crds() {
-        items.retain(|crd| scope.owns_group(CrdOffer::of(crd).group()));
+/// A user cluster that got its namespace after the namespaces were looked up would be half in the backup.
+fn settled(scope: &Scope, clusters: &[Value]) -> Result<(), BackupError> {
+    let claimed = clusters.iter().flat_map(claimed_namespace);
+    let new = claimed
+        .into_iter()
+        .find(|namespace| !namespace.is_empty() && !scope.namespaces.contains(namespace));
+    match new {
+        Some(namespace) => Err(BackupError::Unsettled { namespace }),
+        None => Ok(()),
     }
+}
+
+/// Of a page only what is in scope.
+pub(crate) fn in_scope(scope: &Scope, resource: &Resource, mut items: Vec<Value>) -> Vec<Value> {
+    items.retain(|item| scope.takes(resource, item));
     items
 }
 
-type WholeArchive = Option<(ArchiveRecord, Vec<KindRecord>)>;
+/// An archive that is on the volume.
+struct WholeArchive {
+    archive: ArchiveRecord,
+    ledger: Ledger,
+    kinds: Vec<KindRecord>,
+    omitted: Vec<Omission>,
+}
 
-/// Runs on a thread of its own: digesting and compressing would hold up the reading. `None` when the reading ended
-/// early; the partial file is gone then.
-fn write_archive(
-    archive: &std::path::Path,
-    mut receiver: mpsc::Receiver<Message>,
-) -> Result<WholeArchive, BackupError> {
-    let mut writer = ArchiveWriter::create(archive)?;
-    let mut kinds = Vec::new();
-    let mut current: Option<Pinned> = None;
-    let mut records = Vec::new();
-    let mut seen = HashSet::new();
-    while let Some(message) = receiver.blocking_recv() {
-        match message {
-            Message::Page(page, items) => {
-                let Some(pinned) = &current else { continue };
-                for item in items {
-                    let sealed = seal(&pinned.resource, page, item)?;
-                    if !seen.insert(sealed.record.path.clone()) {
-                        return Err(BackupError::Duplicate {
-                            path: sealed.record.path,
-                        });
-                    }
-                    writer.append(&sealed.record.path, &sealed.body)?;
-                    records.push(sealed.record);
+/// Takes pages apart, chooses, digests and compresses. Runs on a thread of its own: it would hold up the reading.
+struct Writing {
+    archive: ArchiveWriter,
+    scope: Scope,
+    resources: Vec<Resource>,
+    omitted: Vec<Omission>,
+    kinds: Vec<KindRecord>,
+    current: Option<Pinned>,
+    seen: HashSet<[u8; 16]>,
+}
+
+impl Writing {
+    fn new(archive: ArchiveWriter, scope: Scope, resources: Vec<Resource>, omitted: Vec<Omission>) -> Self {
+        Self {
+            archive,
+            scope,
+            resources,
+            omitted,
+            kinds: Vec::new(),
+            current: None,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// `None` when the reading ended early; the partial file is gone then.
+    fn write_all(mut self, mut receiver: mpsc::Receiver<Message>) -> Result<Option<WholeArchive>, BackupError> {
+        while let Some(message) = receiver.blocking_recv() {
+            match message {
+                Message::Kind(next) => {
+                    self.end_kind();
+                    self.current = Some(next);
                 }
-            }
-            Message::Kind(_) | Message::Done => {
-                if let Some(pinned) = current.take() {
-                    let records = std::mem::take(&mut records);
-                    kinds.push(KindRecord::new(&pinned.resource, &pinned.revision, records));
-                    seen.clear();
-                }
-                match message {
-                    Message::Kind(pinned) => current = Some(pinned),
-                    _ => return Ok(Some((writer.publish()?, kinds))),
+                Message::Page(page) => self.page(&page)?,
+                Message::Done => {
+                    self.end_kind();
+                    let (archive, ledger) = self.archive.publish()?;
+                    return Ok(Some(WholeArchive {
+                        archive,
+                        ledger,
+                        kinds: self.kinds,
+                        omitted: self.omitted,
+                    }));
                 }
             }
         }
+        Ok(None)
     }
-    Ok(None)
+
+    fn page(&mut self, page: &RawPage) -> Result<(), BackupError> {
+        let Some(Pinned { resource, .. }) = &self.current else {
+            return Ok(());
+        };
+        let items = page.items()?;
+        if resource.is_clusters() {
+            settled(&self.scope, &items)?;
+        }
+        let items = in_scope(&self.scope, resource, items);
+        if resource.is_crds() {
+            for crd in items.iter().map(CrdOffer::of) {
+                self.omitted.extend(crd.check(&self.resources)?);
+            }
+        }
+        for item in items {
+            let sealed = seal(resource, page.number, item)?;
+            if !self.seen.insert(fingerprint(&sealed.path)) {
+                return Err(BackupError::Duplicate { path: sealed.path });
+            }
+            self.archive.append(&sealed)?;
+        }
+        Ok(())
+    }
+
+    fn end_kind(&mut self) {
+        if let Some(Pinned { resource, revision }) = self.current.take() {
+            let count = self.seen.len() as u64;
+            self.kinds.push(KindRecord::new(&resource, &revision, count));
+            self.seen.clear();
+        }
+    }
+}
+
+/// Stands for a path where hundreds of thousands of them would fill the memory.
+pub(crate) fn fingerprint(path: &str) -> [u8; 16] {
+    let mut start = [0; 16];
+    let digest = Sha256::digest(path.as_bytes());
+    start.iter_mut().zip(digest).for_each(|(byte, found)| *byte = found);
+    start
 }
 
 fn assemble(
     request: &SnapshotRequest,
-    revision: String,
+    (revision, scope): (String, Scope),
     archive: ArchiveRecord,
     kinds: Vec<KindRecord>,
     omitted: Vec<Omission>,
@@ -232,7 +318,7 @@ fn assemble(
         platform_version: request.platform_version.clone(),
         started_time: request.started,
         revision,
-        scope: request.scope.clone(),
+        scope,
         archive,
         objects: kinds.iter().map(|kind| kind.count).sum(),
         kinds,
@@ -241,9 +327,9 @@ fn assemble(
 }
 
 async fn publish_manifest(folder: &AttemptFolder, manifest: Manifest) -> Result<Written, BackupError> {
-    let path = folder.manifest();
+    let folder = folder.clone();
     let task = tokio::task::spawn_blocking(move || {
-        let manifest_digest = publish_json(path, &manifest)?;
+        let manifest_digest = publish_json(&folder, MANIFEST_FILE, &manifest)?;
         Ok(Written {
             manifest,
             manifest_digest,
@@ -253,20 +339,17 @@ async fn publish_manifest(folder: &AttemptFolder, manifest: Manifest) -> Result<
 }
 
 /// Writes a small document, create-only, and gives its digest.
-pub(crate) fn publish_json(path: std::path::PathBuf, document: &impl serde::Serialize) -> Result<String, BackupError> {
-    let (unpublished, file) = UnpublishedFile::create(path)?;
-    let mut text = match serde_json::to_vec_pretty(document) {
-        Ok(text) => text,
-        Err(error) => return Err(unpublished.failed(error.into())),
-    };
+pub(crate) fn publish_json(
+    folder: &AttemptFolder,
+    file: &str,
+    document: &impl serde::Serialize,
+) -> Result<String, BackupError> {
+    let mut text = serde_json::to_vec_pretty(document)
+        .map_err(|error| BackupError::volume("write", &folder.path().join(file), error.into()))?;
     text.push(b'\n');
-    let mut buffered = BufWriter::new(&file);
-    if let Err(error) = buffered.write_all(&text).and_then(|()| buffered.flush()) {
-        return Err(unpublished.failed(error));
-    }
-    drop(buffered);
-    unpublished.publish(&file)?;
-    Ok(digest(&text))
+    let written = digest(&text);
+    folder.write(file, text)?;
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -1,125 +1,64 @@
-//! Folders and files on the mounted volume: claimed once, published once, never written over, never deleted.
+//! Folders and files on the mounted volume: claimed once, published once, never written over.
 //!
 //! Talks only to the file system. The only thing it ever removes is a temporary file that this very object created.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::BackupError;
-use crate::path::check_folder_name;
 
 /// Name of the archive in its folder.
-pub const ARCHIVE_FILE: &str = "objects.tar.zst";
+pub const ARCHIVE_FILE: &str = "objects.tar.zst.age";
 /// Name of the manifest. A folder without it holds no backup.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of the receipt of a verification.
 pub const RECEIPT_FILE: &str = "verified.json";
-/// A run that needs more attempts than this has another problem.
-const MOST_ATTEMPTS: u32 = 1000;
-
-/// The folder of one attempt: `<destination>/<name>/<target>`, later ones `<target>_2`, `<target>_3`, … (`_` cannot be
-/// in a target's name).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptFolder {
-    path: PathBuf,
-    relative: String,
+/// Makes the folder of a run, which its targets share.
+pub(crate) fn prepare_folder(root: &Path, name: &str) -> Result<(), BackupError> {
+    let run = root.join(name);
+    match fs::create_dir(&run) {
+        Ok(()) => sync_folder(root),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(BackupError::volume("create the folder", &run, error)),
+    }
 }
 
-impl AttemptFolder {
-    fn numbered(destination: &Path, name: &str, target: &str, number: u32) -> Self {
-        let folder = if number == 1 {
-            target.to_owned()
-        } else {
-            format!("{target}_{number}")
-        };
-        let relative = format!("{name}/{folder}");
-        Self {
-            path: destination.join(&relative),
-            relative,
-        }
+/// Makes a folder; `false` when somebody made it before.
+pub(crate) fn take_folder(path: &Path) -> Result<bool, BackupError> {
+    match fs::create_dir(path) {
+        Ok(()) => path.parent().map_or(Ok(()), sync_folder).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(BackupError::volume("create the folder", path, error)),
     }
+}
 
-    /// Claims the first free folder of this run and target. Two programs never get the same one.
-    ///
-    /// # Errors
-    /// When a name cannot be a folder, or the volume refuses.
-    pub fn claim(destination: &Path, name: &str, target: &str) -> Result<Self, BackupError> {
-        check_folder_name("--name", name)?;
-        check_folder_name("--target", target)?;
-        let run = destination.join(name);
-        match fs::create_dir(&run) {
-            Ok(()) => sync_folder(destination)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(BackupError::volume("create the folder", &run, error)),
-        }
-        for number in 1..=MOST_ATTEMPTS {
-            let folder = Self::numbered(destination, name, target, number);
-            match fs::create_dir(&folder.path) {
-                Ok(()) => {
-                    sync_folder(&run)?;
-                    return Ok(folder);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(BackupError::volume("create the folder", &folder.path, error)),
-            }
-        }
-        let full = io::Error::new(io::ErrorKind::AlreadyExists, "too many attempts");
-        Err(BackupError::volume(
-            "create one more folder for",
-            &run.join(target),
-            full,
-        ))
+/// A small file; `None` when it is not there.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(BackupError::volume("read", path, error)),
     }
+}
 
-    /// The folders of earlier attempts of this run and target, oldest first.
-    ///
-    /// # Errors
-    /// When a name cannot be a folder.
-    pub fn existing(destination: &Path, name: &str, target: &str) -> Result<Vec<Self>, BackupError> {
-        check_folder_name("--name", name)?;
-        check_folder_name("--target", target)?;
-        Ok((1..=MOST_ATTEMPTS)
-            .map(|number| Self::numbered(destination, name, target, number))
-            .take_while(|folder| folder.path.is_dir())
-            .collect())
+/// Writes a small file, create-only.
+pub(crate) fn write_file(path: PathBuf, content: &[u8]) -> Result<(), BackupError> {
+    let (unpublished, mut file) = UnpublishedFile::create(path)?;
+    if let Err(error) = file.write_all(content) {
+        return Err(unpublished.failed(error));
     }
+    unpublished.publish(&file)
+}
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Where it is on the volume.
-    #[must_use]
-    pub fn relative(&self) -> &str {
-        &self.relative
-    }
-
-    /// The archive.
-    #[must_use]
-    pub fn archive(&self) -> PathBuf {
-        self.path.join(ARCHIVE_FILE)
-    }
-
-    /// The manifest.
-    #[must_use]
-    pub fn manifest(&self) -> PathBuf {
-        self.path.join(MANIFEST_FILE)
-    }
-
-    /// The receipt of a verification.
-    #[must_use]
-    pub fn receipt(&self) -> PathBuf {
-        self.path.join(RECEIPT_FILE)
-    }
-
-    /// Whether somebody finished writing here: without a manifest it is the left-over of a crash.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.manifest().is_file()
-    }
+/// The archive, to be read, and its length.
+pub(crate) fn open_file(archive: &Path) -> Result<(File, u64), BackupError> {
+    let open = || {
+        let file = File::open(archive)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    open().map_err(|error| BackupError::volume("open the archive", archive, error))
 }
 
 /// A file that gets its name only when it is whole and on the medium. Dropped before that, it is removed again, so that
@@ -186,7 +125,7 @@ fn remove_own(temporary: &Path) {
 }
 
 /// Makes names durable, not only contents.
-fn sync_folder(folder: &Path) -> Result<(), BackupError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), BackupError> {
     File::open(folder)
         .and_then(|handle| handle.sync_all())
         .map_err(|error| BackupError::volume("sync the folder", folder, error))
@@ -203,7 +142,7 @@ fn forget_cached_pages(file: &File) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use crate::AttemptFolder;
 
     #[test]
     fn every_attempt_gets_its_own_folder() {

@@ -67,13 +67,15 @@ impl Limits {
     ///
     /// A seed is asked for 100 objects of its user clusters at a time, or for all of KKP's own namespace, which has some
     /// dozens. KKP's objects have 10 to 40 KiB with all managed fields, so a page has a few MiB; three lists of each of
-    /// eight seeds are read at the same time, so much more would be too much. The master belongs to those who run the
+    /// eight seeds are read at the same time, so much more would be too much. A user cluster belongs to its users: of four on each
+    /// seed a page is read at a time, of 100 objects with some KiB each. The master belongs to those who run the
     /// operator: its bound is against accidents. A backup reads Secrets of up to 1 MiB, one page at a time, in a process
     /// of its own.
     #[must_use]
     pub const fn of(peer: &Peer) -> Self {
         let answer = match peer {
             Peer::Seed { .. } => 16,
+            Peer::UserCluster { .. } => 8,
             Peer::Master | Peer::LeaderElection | Peer::Preparation => 128,
             Peer::Backup => 256,
         };

@@ -7,6 +7,7 @@
 mod guard;
 #[cfg(test)]
 mod hostile_tests;
+mod read_only;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
 pub use guard::{AnswerError, Limits};
+pub use read_only::{WriteRefused, read_only};
 
 use guard::Guard;
 
@@ -34,6 +36,13 @@ pub enum Peer {
     /// A seed, as the operator sees it.
     Seed {
         /// Name of the Seed.
+        name: String,
+    },
+    /// A user cluster, as the operator sees it where it is asked to look inside.
+    UserCluster {
+        /// Name of its Seed.
+        seed: String,
+        /// Name of the Cluster.
         name: String,
     },
     /// The master, from the init container of an installer Job.

@@ -45,6 +45,8 @@ pub enum ConditionType {
     Stalled,
     /// The plan is made.
     Planned,
+    /// Somebody has approved the plan, or nobody has to.
+    Approved,
     /// Nothing blocks.
     PreflightPassed,
     /// Every target in scope has a verified backup.
@@ -62,8 +64,9 @@ pub enum ConditionType {
 }
 
 /// The conditions that tell how far a run is, in order. Unknown at the start of each run.
-pub const STAGES: [ConditionType; 8] = [
+pub const STAGES: [ConditionType; 9] = [
     ConditionType::Planned,
+    ConditionType::Approved,
     ConditionType::PreflightPassed,
     ConditionType::BackupVerified,
     ConditionType::Throttled,

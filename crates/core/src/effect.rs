@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
+use jiff::Timestamp;
+
+use crate::etcd::EtcdCluster;
 use crate::facts::ThrottleMark;
-use crate::request::sha256;
+use crate::fix::FixIntent;
+use crate::request::{Storage, sha256};
 
 /// One effect on the cluster. At most one is carried out per round, after the fenced write that records the intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +22,9 @@ pub enum Effect {
         name: String,
         /// The plan as YAML, findings included.
         plan: String,
-        /// `sha256:` digest of that text.
+        /// The same as a Markdown page.
+        page: String,
+        /// `sha256:` digest of both texts.
         digest: String,
     },
     /// Take the platform's lease by compare-and-swap.
@@ -31,6 +37,8 @@ pub enum Effect {
         /// resourceVersion that was observed.
         resource_version: String,
     },
+    /// Make the key pair that backups are encrypted with and keep it in its Secret; one that is there stays.
+    CreateBackupKey,
     /// Create a Job by its deterministic name.
     CreateJob(Box<JobIntent>),
     /// Remove a Job whose outcome is recorded, or which can no longer start.
@@ -71,6 +79,10 @@ pub enum Effect {
         /// resourceVersion of the KubermaticConfiguration that was observed.
         resource_version: String,
     },
+    /// Ask KKP for the etcd backups of a few user clusters of one seed, each under a name of its own; what is there stays.
+    CreateEtcdBackups(Box<EtcdIntent>),
+    /// Write the values of a fix, or put them back, with the notes about them, in one PATCH to one object.
+    WriteFix(Box<FixIntent>),
     /// Leave a note about what stays changed, then take the finalizer off. In this order in one effect: killed between
     /// the two, it is carried out again as a whole.
     Leave {
@@ -79,6 +91,23 @@ pub enum Effect {
         /// What stays, for people.
         text: String,
     },
+}
+
+/// Etcd backups that KKP is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdIntent {
+    /// Name of the Seed.
+    pub seed: String,
+    /// Destination of the Seed that they go to.
+    pub destination: String,
+    /// UID of the KKPUpgrade.
+    pub uid: String,
+    /// Number of the run.
+    pub run: i64,
+    /// When they are asked for.
+    pub requested: Timestamp,
+    /// The user clusters, each with the number of the attempt, from 1.
+    pub backups: Vec<(EtcdCluster, i32)>,
 }
 
 /// What a Job is to do.
@@ -112,18 +141,33 @@ pub enum JobWork {
     /// The backup of one target.
     #[serde(rename_all = "camelCase")]
     Backup {
-        /// Claim that it is written to.
-        claim: String,
-        /// Folder on the claim.
-        path: String,
+        /// Where it is written.
+        #[serde(flatten)]
+        storage: Storage,
         /// Folder of this run and attempt below it.
         folder: String,
         /// Version that the platform runs, for the manifest.
         platform_version: String,
+        /// Public keys that the archive is encrypted for.
+        recipients: Vec<String>,
+        /// Seed whose kubeconfig the Job reads with; `None` = its own account, on the master.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reader: Option<String>,
         /// UID of the namespace `kube-system` of the cluster that is to be backed up, where the run knows it: another
         /// cluster's backup would be taken for this one's.
         #[serde(skip_serializing_if = "Option::is_none")]
         cluster_uid: Option<String>,
+    },
+    /// The removal of older backups.
+    #[serde(rename_all = "camelCase")]
+    Retention {
+        /// Where they lie.
+        #[serde(flatten)]
+        storage: Storage,
+        /// How many verified ones of each cluster stay, at least.
+        keep: u32,
+        /// The platform's clusters: target and UID of the namespace `kube-system`. Backups of others are nobody's here.
+        clusters: Vec<(String, String)>,
     },
     /// The installer.
     #[serde(rename_all = "camelCase")]
@@ -163,7 +207,7 @@ pub fn job_name(uid: &str, run: i64, hop: &str, step: &str, target: &str, attemp
 }
 
 /// Ten hexadecimal digits that stand for a text in a name.
-fn short_digest(text: &str) -> String {
+pub(crate) fn short_digest(text: &str) -> String {
     sha256(text.as_bytes()).chars().skip("sha256:".len()).take(10).collect()
 }
 

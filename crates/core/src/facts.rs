@@ -3,11 +3,15 @@
 //! Every value that comes from a call that can fail is [`Known`]: what was not read, or could not be read, is never
 //! mistaken for absence or success.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::request::Edition;
-use crate::rules::Finding;
-use crate::status::ClusterCounts;
+use crate::etcd::EtcdFacts;
+use crate::fix::MarkedObject;
+use crate::request::{Edition, Storage};
+use crate::rules::{Finding, RouteError};
+use crate::status::{CatalogueStatus, ClusterCounts};
 use crate::version::KkpVersion;
 
 /// Something observed, or why it could not be.
@@ -56,6 +60,12 @@ pub struct Facts {
     pub platform: Known<PlatformFacts>,
     /// Findings of all rules; read in Preflight and before the first change.
     pub findings: Known<Vec<Finding>>,
+    /// The catalogue that the findings come from; `None` = none was read.
+    pub catalogue: Option<CatalogueStatus>,
+    /// Objects with notes of fixes on them, of whatever run; read while fixes are made or put back.
+    pub marked: Known<Vec<MarkedObject>>,
+    /// What the seeds tell about the etcd backups of the run, by name of the Seed; read while they are made.
+    pub etcd: Known<BTreeMap<String, Known<EtcdFacts>>>,
     /// Other `KKPUpgrade`s in the namespace that want or hold the platform, in the order in which they are served.
     pub others: Known<Vec<OtherUpgrade>>,
     /// The platform's lease.
@@ -66,6 +76,8 @@ pub struct Facts {
     pub plan: Known<Option<String>>,
     /// Why the last effect of this KKPUpgrade was refused, where this process tried one; lost races are none.
     pub refused: Option<String>,
+    /// Whether that refusal was meant (invalid or forbidden), so that another try is no use before somebody has acted.
+    pub refusal_stands: bool,
 }
 
 /// The KKPUpgrade's own metadata.
@@ -91,6 +103,10 @@ pub struct ObjectFacts {
     pub abort: Option<String>,
     /// Value of the annotation `upgrade.k8c.io/release`.
     pub release: Option<String>,
+    /// Value of the annotation `upgrade.k8c.io/approve`: the digest of a plan.
+    pub approve: Option<String>,
+    /// Field manager that wrote it: a claim, not a proof.
+    pub approve_manager: Option<String>,
 }
 
 /// Another KKPUpgrade of this platform.
@@ -106,6 +122,8 @@ pub struct OtherUpgrade {
     pub waits_for_queue: bool,
     /// Whether it has ended.
     pub terminal: bool,
+    /// How long the hops of its runs took that ended well, in seconds.
+    pub hop_seconds: Vec<i64>,
 }
 
 /// The Lease `kkp-upgrade-active`.
@@ -124,6 +142,8 @@ pub struct PlatformFacts {
     pub configuration: ConfigurationFacts,
     /// Version that the platform says it runs (`status.kubermaticVersion`); written early, so never evidence.
     pub version: Option<KkpVersion>,
+    /// The way from that version to the target, or why there is none.
+    pub route: Known<Result<Vec<Stop>, RouteError>>,
     /// Edition that the platform says it is.
     pub edition: Option<Edition>,
     /// UID of the master's `kube-system` namespace.
@@ -135,9 +155,21 @@ pub struct PlatformFacts {
     /// Seeds, by name.
     pub seeds: Vec<SeedFacts>,
     /// Backup storage that was found usable; `None` = none is configured.
-    pub backup_claim: Option<BackupClaim>,
+    pub backup_storage: Option<Storage>,
+    /// The key in the cluster that backups are encrypted with where the spec names no recipients; `None` = there is no Secret
+    /// with it yet.
+    pub backup_key: Known<Option<BackupKey>>,
     /// How the installer would be run for the target.
     pub installer: Known<InstallerFacts>,
+}
+
+/// One release on the route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The release.
+    pub version: KkpVersion,
+    /// What it changes for good.
+    pub one_way: Vec<String>,
 }
 
 /// The KubermaticConfiguration.
@@ -169,13 +201,13 @@ pub struct ThrottleMark {
     pub applied: i64,
 }
 
-/// Claim that backups are written to.
+/// The key in the cluster that backups are encrypted with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupClaim {
-    /// Name of the `PersistentVolumeClaim`.
-    pub claim: String,
-    /// Folder on it.
-    pub path: String,
+pub struct BackupKey {
+    /// Public half.
+    pub recipient: String,
+    /// Whether the private half lies beside it.
+    pub private: bool,
 }
 
 /// How the installer would be run.
@@ -204,6 +236,8 @@ pub struct SeedFacts {
     pub reachable: Known<()>,
     /// UID of its `kube-system` namespace; equal to the master's for a cluster that is both.
     pub cluster_uid: Option<String>,
+    /// Destination that KKP writes etcd backups of its user clusters to: the default one, or the only one.
+    pub etcd_destination: Option<String>,
     /// Evidence that it runs the target version.
     pub evidence: Evidence,
     /// Limit that its seed-controller-manager runs with, once rolled out.

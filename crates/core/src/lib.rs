@@ -13,11 +13,16 @@
 pub mod conditions;
 pub mod decide;
 pub mod effect;
+pub mod etcd;
 pub mod facts;
+pub mod fix;
 pub mod phase;
 pub mod plan;
+pub mod plan_document;
+mod plan_markdown;
 pub mod reason;
 pub mod request;
+pub mod retention;
 pub mod rules;
 pub mod status;
 pub mod time;

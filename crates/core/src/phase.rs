@@ -51,6 +51,8 @@ pub enum Outcome {
     Failed,
     /// A person, Git or deletion ended the run and what had to be put back is put back.
     Aborted,
+    /// The hop is done by evidence, and the route goes on.
+    NextHop,
     /// A retry token was given.
     Retried,
     /// The spec asks for another run (target, edition or mode changed).
@@ -67,7 +69,7 @@ impl Phase {
     /// The one transition function: the phase after `outcome`, or `None` where that outcome has no meaning.
     #[must_use]
     pub const fn next(self, outcome: Outcome) -> Option<Self> {
-        use Outcome::{Aborted, AlreadyThere, Failed, NewRun, Retried, Succeeded};
+        use Outcome::{Aborted, AlreadyThere, Failed, NewRun, NextHop, Retried, Succeeded};
         match (self, outcome) {
             (Self::Preflight, Succeeded) => Some(Self::Backup),
             (Self::Preflight, AlreadyThere) | (Self::Verifying, Succeeded) => Some(Self::Done),
@@ -79,13 +81,16 @@ impl Phase {
             (Self::Pending | Self::Preflight | Self::Backup | Self::Deploying | Self::Verifying, Aborted) => {
                 Some(Self::Aborted)
             }
-            (Self::Pending, Succeeded) | (Self::Failed | Self::Aborted, Retried) => Some(Self::Preflight),
+            (Self::Preflight | Self::Verifying, NextHop)
+            | (Self::Pending, Succeeded)
+            | (Self::Failed | Self::Aborted, Retried) => Some(Self::Preflight),
             // Before Backup nothing is locked: another target simply starts over.
             (Self::Pending | Self::Preflight | Self::Done | Self::Failed | Self::Aborted, NewRun) => {
                 Some(Self::Pending)
             }
-            (Self::Done | Self::Failed | Self::Aborted, Succeeded | AlreadyThere | Failed | Aborted)
+            (Self::Done | Self::Failed | Self::Aborted, Succeeded | AlreadyThere | Failed | Aborted | NextHop)
             | (Self::Pending | Self::Backup | Self::Deploying | Self::Verifying, AlreadyThere)
+            | (Self::Pending | Self::Backup | Self::Deploying, NextHop)
             | (
                 Self::Pending | Self::Preflight | Self::Backup | Self::Deploying | Self::Verifying | Self::Done,
                 Retried,

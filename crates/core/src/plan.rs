@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use crate::facts::PlatformFacts;
+use crate::fix::ProposedFix;
 use crate::request::{Request, sha256};
 use crate::rules::{Finding, Severity};
-use crate::status::{FindingCounts, FindingStatus, Hop, message};
+use crate::status::{FindingCounts, FindingStatus, Hop, PlanPart, message};
 
 /// Name of the target that stands for the master in status, plan and Jobs.
 pub const MASTER: &str = "master";
@@ -23,6 +24,9 @@ pub struct Plan {
     /// Limit on parallel reconciles during the run, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum_parallel_reconciles: Option<i32>,
+    /// What is mended before the installer runs, by rule: which user clusters it is about changes all the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<PlannedFix>,
     /// Master and seeds, in order.
     pub targets: Vec<PlannedTarget>,
     /// Findings that block or warn, without their texts.
@@ -41,6 +45,22 @@ pub struct PlannedTarget {
     pub actions: Vec<String>,
 }
 
+/// A fix as the digest sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedFix {
+    /// Id of the rule.
+    pub rule: String,
+    /// Kind of the objects.
+    pub kind: String,
+    /// Path of the value that is written.
+    pub field: String,
+    /// What it does.
+    pub action: String,
+    /// Whether the value is put back at the end.
+    pub temporary: bool,
+}
+
 /// A finding as the digest sees it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PlannedFinding {
@@ -53,7 +73,7 @@ pub struct PlannedFinding {
 }
 
 impl Plan {
-    /// Makes the plan of a hop. User clusters, times, messages and infos are not part of it, so that its digest stays
+    /// Makes the plan of a hop. User clusters, Pods, times, messages and infos are not part of it, so that its digest stays
     /// the same while nothing that matters changes.
     #[must_use]
     pub fn make(
@@ -66,21 +86,21 @@ impl Plan {
     ) -> Self {
         let mut planned: Vec<PlannedFinding> = findings
             .iter()
-            .filter(|finding| finding.severity != Severity::Info && finding.kind != crate::rules::ItemKind::Cluster)
+            .filter(|finding| counts(finding) && !finding.kind.comes_and_goes())
             .map(|finding| PlannedFinding {
                 rule: finding.rule.clone(),
                 target: finding.subject(),
                 severity: severity_word(finding),
             })
             .collect();
-        // Findings on user clusters count by rule, not by name.
+        // Findings on what comes and goes by itself count by rule, not by name.
         planned.extend(
             findings
                 .iter()
-                .filter(|f| f.kind == crate::rules::ItemKind::Cluster && f.severity != Severity::Info)
+                .filter(|finding| counts(finding) && finding.kind.comes_and_goes())
                 .map(|finding| PlannedFinding {
                     rule: finding.rule.clone(),
-                    target: "clusters".to_owned(),
+                    target: format!("{}s", finding.kind),
                     severity: severity_word(finding),
                 }),
         );
@@ -91,6 +111,7 @@ impl Plan {
             path: path.to_vec(),
             hop: hop.clone(),
             maximum_parallel_reconciles: request.maximum_parallel_reconciles,
+            fixes: fixes(findings),
             targets: targets(request, hop, platform),
             findings: planned,
         }
@@ -103,23 +124,45 @@ impl Plan {
         sha256(&serde_json_canonicalizer::to_vec(self).unwrap_or_default())
     }
 
-    /// The plan and all findings, as YAML for people.
+    /// Short digests of the plan's parts by name: what differs between two plans, for people.
     #[must_use]
-    pub fn to_yaml(&self, findings: &[Finding]) -> String {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            digest: String,
-            plan: &'a Plan,
-            findings: Vec<FindingStatus>,
-        }
-        let document = Document {
-            digest: self.digest(),
-            plan: self,
-            findings: findings.iter().map(finding_status).collect(),
+    pub fn parts(&self) -> Vec<PlanPart> {
+        let (master, seeds): (Vec<_>, Vec<_>) = self.targets.iter().partition(|target| target.name == MASTER);
+        let part = |name: &str, value: serde_json::Result<serde_json::Value>| {
+            let text = value.unwrap_or_default().to_string();
+            PlanPart {
+                name: name.to_owned(),
+                digest: sha256(text.as_bytes()).chars().skip("sha256:".len()).take(12).collect(),
+            }
         };
-        serde_saphyr::to_string(&document)
-            .unwrap_or_else(|error| format!("# the plan cannot be written as YAML: {error}\n"))
+        vec![
+            part("route", serde_json::to_value((&self.path, &self.hop))),
+            part("limit", serde_json::to_value(self.maximum_parallel_reconciles)),
+            part("master", serde_json::to_value(master)),
+            part("seeds", serde_json::to_value(seeds)),
+            part("fixes", serde_json::to_value(&self.fixes)),
+            part("findings", serde_json::to_value(&self.findings)),
+        ]
     }
+}
+
+fn fixes(findings: &[Finding]) -> Vec<PlannedFix> {
+    let wanted = findings.iter().filter(|finding| finding.is_to_be_fixed());
+    let mut fixes: Vec<PlannedFix> = wanted
+        .filter_map(|finding| {
+            let fix = finding.fix.as_ref()?;
+            Some(PlannedFix {
+                rule: finding.rule.clone(),
+                kind: finding.kind.to_string(),
+                field: fix.path.clone(),
+                action: fix.title.clone(),
+                temporary: fix.temporary,
+            })
+        })
+        .collect();
+    fixes.sort();
+    fixes.dedup();
+    fixes
 }
 
 fn targets(request: &Request, hop: &Hop, platform: &PlatformFacts) -> Vec<PlannedTarget> {
@@ -157,6 +200,12 @@ fn targets(request: &Request, hop: &Hop, platform: &PlatformFacts) -> Vec<Planne
         if request.backup.required && seed.cluster_uid.as_deref() != Some(platform.cluster_uid.as_str()) {
             actions.push("back up and verify".to_owned());
         }
+        let etcd = request.backup.required && request.backup.user_cluster_etcd;
+        if let Some(destination) = seed.etcd_destination.as_ref().filter(|_| etcd) {
+            actions.push(format!(
+                "let KKP back up the etcd of each user cluster to destination {destination}"
+            ));
+        }
         actions.push(format!(
             "prove that the seed runs {} and that its user clusters were reconciled by it",
             hop.to
@@ -168,6 +217,11 @@ fn targets(request: &Request, hop: &Hop, platform: &PlatformFacts) -> Vec<Planne
         }
     }));
     targets
+}
+
+/// Whether consent to the plan is consent to this finding: what only a later hop has to fear is agreed to with that hop.
+fn counts(finding: &Finding) -> bool {
+    finding.severity != Severity::Info && !finding.ahead
 }
 
 fn severity_word(finding: &Finding) -> String {
@@ -185,9 +239,21 @@ pub fn finding_status(finding: &Finding) -> FindingStatus {
         rule: finding.rule.clone(),
         severity: severity_word(finding),
         target: message(&finding.subject()),
+        hop: finding.ahead.then(|| finding.hop.to_string()),
         message: message(&finding.message),
         remedy: message(&finding.remedy),
+        fix: finding.fix.as_ref().and_then(fix_word),
     }
+}
+
+fn fix_word(fix: &ProposedFix) -> Option<String> {
+    let word = match (fix.requested, &fix.refused) {
+        (true, None) => "requested",
+        (true, Some(_)) => "refused",
+        (false, None) => "available",
+        (false, Some(_)) => return None,
+    };
+    Some(word.to_owned())
 }
 
 /// Findings by severity.
@@ -198,8 +264,13 @@ pub fn count(findings: &[Finding]) -> FindingCounts {
     };
     FindingCounts {
         blockers: count(&Finding::blocks),
-        warnings: count(&|finding| finding.severity == Severity::Warning && finding.accepted.is_none()),
+        warnings: count(&|finding| {
+            let warns =
+                finding.severity == Severity::Warning || (finding.severity == Severity::Blocker && finding.ahead);
+            warns && finding.accepted.is_none() && !finding.is_to_be_fixed()
+        }),
         infos: count(&|finding| finding.severity == Severity::Info),
         accepted: count(&|finding| finding.accepted.is_some()),
+        to_be_fixed: count(&Finding::is_to_be_fixed),
     }
 }

@@ -23,8 +23,18 @@ pub enum Reason {
     PreflightBlocked,
     /// Every rule that blocks has passed or was accepted.
     PreflightPassed,
+    /// Event on ConfigMap `kkp-upgrade-catalogue`: from now on its rules and releases count.
+    CatalogueInForce,
+    /// Event on ConfigMap `kkp-upgrade-catalogue`: nothing of it counts, the compiled-in rules and releases do.
+    CatalogueRefused,
     /// `mode: Plan`: the plan is ready and nothing blocks.
     PlanReady,
+    /// `approval.mode: Manual`: somebody has to approve this very plan.
+    AwaitingApproval,
+    /// Somebody has approved this very plan.
+    Approved,
+    /// `approval.mode: Automatic`: nobody has to approve.
+    ApprovalNotRequired,
     /// Another KKPUpgrade holds the platform.
     AnotherUpgradeRunning,
     /// `spec.paused` is set.
@@ -41,6 +51,12 @@ pub enum Reason {
     BackupSkipped,
     /// A backup could not be made or did not verify.
     BackupFailed,
+    /// Backups that were older than those that are kept, and that no upgrade needs, were removed after the run.
+    BackupsRemoved,
+    /// Older backups could not be counted or removed. They stay; the run is not affected.
+    BackupRetentionFailed,
+    /// The etcd of a user cluster could not be backed up.
+    EtcdBackupFailed,
     /// The limit is being written and seeds are rolling it out.
     Throttling,
     /// The limit is in force.
@@ -51,6 +67,12 @@ pub enum Reason {
     ThrottleRestored,
     /// Somebody else changed the limit during the run.
     ThrottleContested,
+    /// What `spec.fixes` asks for is being mended.
+    Preparing,
+    /// The API server or KKP's webhook refused a fix.
+    FixRefused,
+    /// A fix cannot be written over what stands there.
+    FixContested,
     /// The installer runs for the master.
     UpgradingMaster,
     /// The installer ended with an error.
@@ -87,6 +109,8 @@ pub enum Reason {
     UpgradeSucceeded,
     /// The platform ran the target version before anything was done.
     AlreadyAtTarget,
+    /// A hop is done by evidence, and the next one begins with its own Preflight.
+    NextHop,
 }
 
 impl Reason {
@@ -103,10 +127,24 @@ impl Reason {
             Self::PreflightBlocked => {
                 "mend what status.findings names, or accept the risk in spec.acceptedRisks where the rule allows it"
             }
+            Self::CatalogueRefused => "mend the key and line that the message names",
             Self::Paused => "set spec.paused to false",
-            Self::BackupFailed => "mend the backup volume, then annotate upgrade.k8c.io/retry",
+            Self::AwaitingApproval => {
+                "read it, then annotate upgrade.k8c.io/approve with its digest, or list that in spec.approval.digests"
+            }
+            Self::BackupFailed => "mend the backup storage, then annotate upgrade.k8c.io/retry",
+            Self::BackupRetentionFailed => {
+                "mend what the message names: the end of the next run tries again; in a bucket the key needs s3:ListBucket and s3:DeleteObject"
+            }
+            Self::EtcdBackupFailed => {
+                "mend it, accept rule etcd-backup-failed or set backup.userClusterEtcd: Disabled; then annotate upgrade.k8c.io/retry"
+            }
             Self::ThrottleContested => {
                 "put spec.seedController.maximumParallelReconciles back to the value the message names, or abort"
+            }
+            Self::FixRefused => "mend what the server names, or take the rule out of spec.fixes",
+            Self::FixContested => {
+                "set the value by hand so that the rule passes, or take the rule out of spec.fixes and the annotation off"
             }
             Self::InstallerFailed | Self::InstallerOutcomeUnknown => {
                 "read status.failedIn, repair the Helm releases it names, then annotate upgrade.k8c.io/retry"
@@ -122,16 +160,21 @@ impl Reason {
             Self::Pending
             | Self::RunningPreflight
             | Self::PreflightPassed
+            | Self::CatalogueInForce
             | Self::PlanReady
+            | Self::Approved
+            | Self::ApprovalNotRequired
             | Self::Retrying
             | Self::Aborting
             | Self::BackingUp
             | Self::BackupVerified
             | Self::BackupSkipped
+            | Self::BackupsRemoved
             | Self::Throttling
             | Self::ThrottleInForce
             | Self::ThrottleNotRequested
             | Self::ThrottleRestored
+            | Self::Preparing
             | Self::UpgradingMaster
             | Self::VerifyingMaster
             | Self::MasterUpgraded
@@ -143,7 +186,8 @@ impl Reason {
             | Self::EvidenceHeld
             | Self::PuttingBack
             | Self::UpgradeSucceeded
-            | Self::AlreadyAtTarget => "",
+            | Self::AlreadyAtTarget
+            | Self::NextHop => "",
         }
     }
 }

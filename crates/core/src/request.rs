@@ -13,6 +13,8 @@ use crate::version::KkpVersion;
 pub struct Request {
     /// Version to reach.
     pub target: KkpVersion,
+    /// Patch releases to stop at on the way; for other minors the newest known one.
+    pub via: Vec<KkpVersion>,
     /// Edition to reach; `None` = the running one.
     pub edition: Option<Edition>,
     /// Whether to upgrade or only to plan.
@@ -21,6 +23,8 @@ pub struct Request {
     pub paused: bool,
     /// Limit on parallel reconciles for the time of the run; `None` leaves KKP's own alone.
     pub maximum_parallel_reconciles: Option<i32>,
+    /// Whether somebody has to approve the plan.
+    pub approval: ApprovalRequest,
     /// How the installer is run.
     pub installer: InstallerRequest,
     /// Where backups go and whether they are made.
@@ -29,8 +33,26 @@ pub struct Request {
     pub soak: Duration,
     /// Nothing moving for this long makes the run Stalled.
     pub progress_deadline: Duration,
+    /// Which user clusters are looked into.
+    pub inside: Inside,
+    /// Whether the room on each seed is computed.
+    pub seed_capacity: bool,
     /// Findings that a person answers for.
     pub accepted_risks: Vec<AcceptedRisk>,
+    /// Rules whose own fix the operator may make.
+    pub fixes: Vec<String>,
+}
+
+/// Which user clusters are looked into, with KKP's own kubeconfigs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Inside {
+    /// None.
+    #[default]
+    None,
+    /// A few of each seed, always the same.
+    Sample,
+    /// All, up to a bound.
+    All,
 }
 
 /// Edition of KKP.
@@ -51,6 +73,15 @@ pub enum Mode {
     Plan,
 }
 
+/// Whether somebody has to approve the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalRequest {
+    /// `mode: Manual`: nothing is changed without consent to the plan.
+    pub manual: bool,
+    /// Digests of approved plans, as status shows them.
+    pub digests: Vec<String>,
+}
+
 /// How the installer is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallerRequest {
@@ -65,10 +96,49 @@ pub struct InstallerRequest {
 /// Where backups go and whether they are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupRequest {
-    /// Claim (name, folder on it); `None` = the operator's default, if it has one.
-    pub claim: Option<(String, String)>,
+    /// Where they are written; `None` = the operator's default, if it has one.
+    pub storage: Option<Storage>,
     /// `false` = `policy: Skip`.
     pub required: bool,
+    /// Whether KKP is asked for a backup of each user cluster's etcd, where the Seed has a destination.
+    pub user_cluster_etcd: bool,
+    /// Public keys that archives are encrypted for; empty = the key in the cluster.
+    pub recipients: Vec<String>,
+}
+
+/// Where backups are written. A claim is written as it was before there were others, so that digests of intents stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Storage {
+    /// A volume claim in the same namespace.
+    Claim {
+        /// Name of the `PersistentVolumeClaim`.
+        claim: String,
+        /// Folder on it.
+        path: String,
+    },
+    /// A bucket that speaks S3.
+    S3(Box<S3Bucket>),
+}
+
+/// A bucket that speaks S3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Bucket {
+    /// Address of the object storage; `None` = AWS.
+    pub endpoint: Option<String>,
+    /// Name of the bucket.
+    pub bucket: String,
+    /// What the names of objects begin with, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// Region of the bucket.
+    pub region: String,
+    /// Whether the bucket's name stands in the path.
+    pub path_style: bool,
+    /// `ConfigMap` (name, key) with the authorities; `None` = those of the image.
+    pub ca_bundle: Option<(String, String)>,
+    /// Secret with the credentials, which only the Job sees.
+    pub credentials: String,
 }
 
 /// A spec that cannot be carried out: which field, and what must change.
@@ -86,7 +156,12 @@ impl Request {
     #[must_use]
     pub fn identity(&self) -> String {
         let edition = self.edition.map_or_else(String::new, |edition| edition.to_string());
-        sha256(format!("{}\n{edition}\n{}", self.target, self.mode).as_bytes())
+        let mut text = format!("{}\n{edition}\n{}", self.target, self.mode);
+        for version in &self.via {
+            text.push('\n');
+            text.push_str(&version.to_string());
+        }
+        sha256(text.as_bytes())
     }
 }
 

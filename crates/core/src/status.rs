@@ -14,9 +14,11 @@ use crate::conditions::Condition;
 use crate::phase::Phase;
 use crate::time::Time;
 
-pub use plan::{ConfigMapRef, FindingCounts, FindingStatus, PlanStatus};
-pub use run::{AbortStatus, Change, Ending, FailedIn, HistoryEntry, Hop, PointOfNoReturn, Step, Throttle};
-pub use target::{BackupRecord, ClusterCounts, Progress, SeedCluster, Target};
+pub use plan::{
+    Approval, CatalogueStatus, ConfigMapRef, FindingCounts, FindingStatus, PlanAwaiting, PlanPart, PlanStatus,
+};
+pub use run::{AbortStatus, Change, Ending, FailedIn, FixCount, HistoryEntry, Hop, PointOfNoReturn, Step, Throttle};
+pub use target::{BackupRecord, ClusterCounts, EtcdCounts, EtcdRun, Progress, RetentionRecord, SeedCluster, Target};
 pub(crate) use text::cut;
 pub use text::{MESSAGE_BYTES, message};
 
@@ -63,6 +65,13 @@ pub struct Status {
     /// The hop that is being made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<Hop>,
+    /// When the work of the hop began, with its first backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop_start_time: Option<Time>,
+    /// How long each hop of this run took from its first backup to its proof, in seconds.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hop_seconds: Vec<i64>,
     /// The step that is being taken: written before its effect, so that a restarted operator knows what was intended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
@@ -73,6 +82,9 @@ pub struct Status {
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingStatus>,
+    /// The catalogue that these findings come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueStatus>,
     /// How far the run is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -80,6 +92,9 @@ pub struct Status {
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// The etcd backups of user clusters that KKP is asked for; absent where there are none to be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_backups: Option<EtcdRun>,
     /// The clusters behind the Seeds, as Preflight found them: what another cluster says during the run is not believed.
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -91,6 +106,14 @@ pub struct Status {
     /// The limit on parallel reconciles, while this run has changed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
+    /// What the fixes of `spec.fixes` have come to, by rule.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<FixCount>,
+    /// Objects that a fix has set in motion and that are waited for.
+    #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixing: Vec<String>,
     /// What the run waits for, worst first.
     #[schemars(length(max = 10), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -101,10 +124,13 @@ pub struct Status {
     /// What an abort would do now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort: Option<AbortStatus>,
-    /// What this run changed and still has to put back.
+    /// What this run changed: what it still has to put back, and the fixes that stay.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What became of older backups when this run was done; absent where there were not more than are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionRecord>,
     /// Earlier runs, newest first.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -145,6 +171,10 @@ pub struct Status {
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_release: Option<String>,
+    /// Last answered value of the annotation `upgrade.k8c.io/approve`.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_approve: Option<String>,
 }
 
 impl Status {
@@ -165,6 +195,20 @@ impl Status {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.locked.unwrap_or(false)
+    }
+
+    /// Whether something is changed that has to be put back.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.changes.iter().any(|change| !change.permanent)
+    }
+
+    /// Whether a temporary fix has to be put back.
+    #[must_use]
+    pub fn owes_fixes(&self) -> bool {
+        self.changes
+            .iter()
+            .any(|change| !change.permanent && change.rule.is_some())
     }
 
     /// Number of the run, 0 before the first.

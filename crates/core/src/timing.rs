@@ -16,8 +16,16 @@ pub struct Timing {
     pub backup_max_age: Duration,
     /// Attempts of one backup Job before the run fails.
     pub backup_attempts: i32,
+    /// Etcd backups of user clusters that KKP is asked for at the same time, on each seed.
+    pub etcd_backups_in_parallel: usize,
+    /// Attempts of one etcd backup before it has failed.
+    pub etcd_backup_attempts: i32,
+    /// Longest that one etcd backup may take, from the moment it was asked for.
+    pub etcd_backup_deadline: Duration,
     /// First pause between two attempts; doubled each time.
     pub retry_pause: Duration,
+    /// How many verified backups of each cluster stay, at least; 0 = all of them.
+    pub backups_to_keep: u32,
 }
 
 impl Default for Timing {
@@ -28,7 +36,11 @@ impl Default for Timing {
             unknown_grace: Duration::from_mins(1),
             backup_max_age: Duration::from_hours(1),
             backup_attempts: 3,
+            etcd_backups_in_parallel: 5,
+            etcd_backup_attempts: 2,
+            etcd_backup_deadline: Duration::from_mins(20),
             retry_pause: Duration::from_secs(10),
+            backups_to_keep: 5,
         }
     }
 }

@@ -15,10 +15,12 @@ const TO: KkpVersion = KkpVersion::new(2, 31, 0);
 
 fn request() -> Request {
     Request {
+        via: Vec::new(),
         target: TO,
         edition: None,
         mode: Mode::Upgrade,
         paused: false,
+        approval: ApprovalRequest::default(),
         maximum_parallel_reconciles: Some(3),
         installer: InstallerRequest {
             helm_values: None,
@@ -26,12 +28,17 @@ fn request() -> Request {
             helm_timeout: Duration::from_mins(10),
         },
         backup: BackupRequest {
-            claim: None,
+            storage: None,
             required: true,
+            user_cluster_etcd: true,
+            recipients: Vec::new(),
         },
         soak: Duration::from_mins(1),
         progress_deadline: Duration::from_mins(5),
+        inside: Inside::None,
+        seed_capacity: false,
         accepted_risks: Vec::new(),
+        fixes: Vec::new(),
     }
 }
 
@@ -41,6 +48,7 @@ fn finding(rule: &str, severity: Severity, kind: ItemKind, target: &str) -> Find
         severity,
         acceptable: false,
         hop: rules::Hop { from: FROM, to: TO },
+        ahead: false,
         kind,
         target: target.to_owned(),
         message: "is wrong".to_owned(),
@@ -49,11 +57,13 @@ fn finding(rule: &str, severity: Severity, kind: ItemKind, target: &str) -> Find
         unknown: false,
         transient: false,
         accepted: None,
+        fix: None,
     }
 }
 
 fn platform() -> PlatformFacts {
     let seed = |name: &str, cluster: &str| SeedFacts {
+        etcd_destination: None,
         name: name.to_owned(),
         uid: format!("uid-{name}"),
         reachable: Known::Is(()),
@@ -75,11 +85,13 @@ fn platform() -> PlatformFacts {
         },
         version: Some(FROM),
         edition: Some(Edition::CE),
+        route: Known::NotRead,
         cluster_uid: "master-cluster".to_owned(),
         crd_version: Known::NotRead,
         evidence: Evidence::Proven,
         seeds: vec![seed("kubermatic", "master-cluster"), seed("eu", "eu-cluster")],
-        backup_claim: None,
+        backup_storage: None,
+        backup_key: Known::Is(None),
         installer: Known::Is(InstallerFacts {
             image: "kubermatic:v2.31.0".to_owned(),
             values_digest: "sha256:v".to_owned(),

@@ -102,6 +102,8 @@ pub(crate) fn carry(bounds: &Bounds, mind: &Mind, state: &State, operator: usize
                 mind.saw(Seen::FenceTakenByOperator);
             }
         }
+        // No upgrade of the model asks for fixes, its seeds have no destination for etcd backups, and its platform has its key.
+        Effect::WriteFix(_) | Effect::CreateBackupKey | Effect::CreateEtcdBackups(_) => {}
         Effect::SetThrottle { .. } | Effect::RestoreThrottle { .. } => limit(mind, &mut next, upgrade, effect),
     }
     next.tidy();

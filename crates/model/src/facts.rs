@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kkp_upgrade_core::decide::{Needs, needs, waits_for_queue};
+use kkp_upgrade_core::decide::{Needs, RuleNeeds, needs, waits_for_queue};
 use kkp_upgrade_core::facts::{self, *};
 use kkp_upgrade_core::request::*;
-use kkp_upgrade_core::rules::{Finding, Hop, ItemKind, Severity};
+use kkp_upgrade_core::rules::{Finding, Hop, ItemKind, Severity, Stage};
 use kkp_upgrade_core::status::ClusterCounts;
 use kkp_upgrade_core::timing::Timing;
 use kkp_upgrade_core::version::KkpVersion;
@@ -59,9 +59,11 @@ pub(crate) fn uid(upgrade: usize) -> String {
 pub(crate) fn request(upgrade: &Upgrade) -> Request {
     Request {
         target: if upgrade.forward { TO } else { FROM },
+        via: Vec::new(),
         edition: None,
         mode: Mode::Upgrade,
         paused: upgrade.paused,
+        approval: ApprovalRequest::default(),
         maximum_parallel_reconciles: upgrade.limit,
         installer: InstallerRequest {
             helm_values: None,
@@ -69,12 +71,17 @@ pub(crate) fn request(upgrade: &Upgrade) -> Request {
             helm_timeout: Duration::from_mins(10),
         },
         backup: BackupRequest {
-            claim: None,
+            storage: None,
             required: true,
+            user_cluster_etcd: true,
+            recipients: Vec::new(),
         },
         soak: Duration::from_mins(1),
         progress_deadline: Duration::from_secs(130),
+        inside: Inside::None,
+        seed_capacity: false,
         accepted_risks: Vec::new(),
+        fixes: Vec::new(),
     }
 }
 
@@ -90,6 +97,8 @@ pub(crate) fn object(index: usize, upgrade: &Upgrade) -> ObjectFacts {
         retry: upgrade.retry.text(),
         abort: upgrade.abort.text(),
         release: upgrade.release.text(),
+        approve: None,
+        approve_manager: None,
     }
 }
 
@@ -100,9 +109,10 @@ pub(crate) fn read(bounds: &Bounds, state: &State, index: usize, sight: Sight) -
     let status = &upgrade.status.status;
     let needs = needs(Some(&request), status, &object);
     let unknown = || "timeout".to_owned();
-    let rules = |_| match sight {
+    let rules = |rules: &RuleNeeds| match sight {
         Sight::NoRules => Known::Unknown(unknown()),
-        _ => Known::Is(findings(&state.platform)),
+        _ if rules.stages.contains(&Stage::Preflight) => Known::Is(findings(&state.platform)),
+        _ => Known::Is(Vec::new()),
     };
     let queue = needs.queue && sight != Sight::NoQueue;
     let job = |name: String| match sight {
@@ -123,7 +133,9 @@ pub(crate) fn read(bounds: &Bounds, state: &State, index: usize, sight: Sight) -
             _ if needs.platform => Known::Is(platform(bounds, &state.platform, &needs, sight)),
             _ => Known::NotRead,
         },
-        findings: needs.rules.map_or(Known::NotRead, rules),
+        findings: needs.rules.as_ref().map_or(Known::NotRead, rules),
+        catalogue: None,
+        etcd: Known::NotRead,
         others: if queue {
             Known::Is(others(state, index))
         } else {
@@ -139,6 +151,8 @@ pub(crate) fn read(bounds: &Bounds, state: &State, index: usize, sight: Sight) -
             Known::Is(upgrade.plan.as_deref().map(str::to_owned))
         }),
         refused: None,
+        refusal_stands: false,
+        marked: Known::Is(Vec::new()),
     }
 }
 
@@ -164,6 +178,7 @@ fn others(state: &State, index: usize) -> Vec<OtherUpgrade> {
                 created: facts.created,
                 waits_for_queue: !facts.deleting && waits_for_queue(Some(&request(upgrade)), status),
                 terminal: status.has_ended(),
+                hop_seconds: Vec::new(),
             }
         })
         .collect()
@@ -175,6 +190,7 @@ fn findings(platform: &Platform) -> Vec<Finding> {
         severity: Severity::Blocker,
         acceptable: false,
         hop: Hop { from: FROM, to: TO },
+        ahead: false,
         kind: ItemKind::Platform,
         target: "kubermatic".to_owned(),
         message: "is not as it must be".to_owned(),
@@ -183,6 +199,7 @@ fn findings(platform: &Platform) -> Vec<Finding> {
         unknown: false,
         transient: false,
         accepted: None,
+        fix: None,
     };
     let mut findings = Vec::new();
     if platform.release != Release::Deployed {
@@ -232,6 +249,7 @@ fn platform(bounds: &Bounds, platform: &Platform, needs: &Needs, sight: Sight) -
         ..ClusterCounts::default()
     };
     let seed = |name: String, cluster: String| SeedFacts {
+        etcd_destination: None,
         uid: format!("uid-{name}"),
         name,
         reachable: Known::Is(()),
@@ -252,6 +270,7 @@ fn platform(bounds: &Bounds, platform: &Platform, needs: &Needs, sight: Sight) -
     PlatformFacts {
         configuration: configuration(platform, sight),
         version: Some(if platform.touched { TO } else { FROM }),
+        route: Known::Is(Ok(Vec::new())),
         edition: Some(Edition::CE),
         cluster_uid: "master-cluster".to_owned(),
         crd_version: match needs.evidence {
@@ -261,10 +280,14 @@ fn platform(bounds: &Bounds, platform: &Platform, needs: &Needs, sight: Sight) -
         },
         evidence: evidence(1),
         seeds,
-        backup_claim: Some(BackupClaim {
+        backup_storage: Some(Storage::Claim {
             claim: "backups".to_owned(),
             path: "/".to_owned(),
         }),
+        backup_key: Known::Is(Some(BackupKey {
+            recipient: "age1public".to_owned(),
+            private: true,
+        })),
         installer: needs.installer.map_or(Known::NotRead, |version| {
             Known::Is(InstallerFacts {
                 image: format!("kubermatic:{}", version.tag()),

@@ -152,8 +152,10 @@ fn actor(user: &User, agent: &str, uri: &str) -> Actor {
         Some(names::OPERATOR) => Identity::Operator,
         Some(names::INSTALLER) => Identity::Installer,
         Some(names::BACKUP) => Identity::Backup,
+        Some(names::RESTORE) => Identity::Restore,
         // On a seed everybody who uses the Seed's kubeconfig is the same user.
         _ if parameter(uri, "fieldManager") == Some(names::FIELD_MANAGER) => Identity::Operator,
+        _ if parameter(uri, "fieldManager") == Some(names::RESTORE) => Identity::Restore,
         None if user.username.starts_with("system:") || agent.starts_with("kube-controller-manager/") => {
             Identity::Kubernetes
         }
@@ -163,9 +165,15 @@ fn actor(user: &User, agent: &str, uri: &str) -> Actor {
         let values = user.extra.get(format!("authentication.kubernetes.io/{key}"))?;
         values.get(0)?.as_str().map(str::to_owned)
     };
+    // Where controllers have no accounts of their own, they still say which one of them it is.
+    let collector = identity == Identity::Kubernetes && agent.ends_with("/generic-garbage-collector");
     Actor {
         identity,
-        name: user.username.clone(),
+        name: if collector {
+            names::GARBAGE_COLLECTOR.to_owned()
+        } else {
+            user.username.clone()
+        },
         pod_uid: extra("pod-uid"),
         pod: extra("pod-name"),
     }

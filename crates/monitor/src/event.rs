@@ -144,6 +144,8 @@ pub enum Identity {
     Installer,
     /// A Pod of one of our backup Jobs.
     Backup,
+    /// A Pod of a Job that restores.
+    Restore,
     /// Kubernetes itself.
     Kubernetes,
     /// Anybody else: KKP, people, pipelines.

@@ -13,14 +13,22 @@ pub(crate) const OPERATOR: &str = "kkp-upgrade-operator";
 pub(crate) const INSTALLER: &str = "kkp-upgrade-installer";
 /// ServiceAccount of Jobs that write a backup.
 pub(crate) const BACKUP: &str = "kkp-upgrade-backup";
+/// ServiceAccount of Jobs that restore, and their field manager.
+pub(crate) const RESTORE: &str = "kkp-upgrade-restore";
+/// Who deletes objects whose owners are gone, where controllers have accounts of their own.
+pub(crate) const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 /// Label on everything that the operator creates: UID of the `KKPUpgrade`.
 pub(crate) const UPGRADE_LABEL: &str = "upgrade.k8c.io/upgrade-uid";
+/// Label on each order for an etcd backup: the run that it was made for.
+pub(crate) const RUN_LABEL: &str = "upgrade.k8c.io/run";
 /// Label on a Job: its step.
 pub(crate) const STEP_LABEL: &str = "upgrade.k8c.io/step";
 /// Label on a Job: its target.
 pub(crate) const TARGET_LABEL: &str = "upgrade.k8c.io/target";
 /// The operator's note about the limit.
 pub(crate) const THROTTLE: &str = "upgrade.k8c.io/throttle";
+/// The operator's notes about fixes, on the fixed objects.
+pub(crate) const FIX: &str = "upgrade.k8c.io/fix";
 /// Who took a fence: `pod` or `operator`.
 pub(crate) const FENCE_OWNER: &str = "upgrade.k8c.io/fence-owner";
 /// The operator's finalizer.
@@ -29,6 +37,8 @@ pub(crate) const FINALIZER: &str = "upgrade.k8c.io/put-back";
 pub(crate) const ACTIVE_LEASE: &str = "kkp-upgrade-active";
 /// Lease of the leading operator.
 pub(crate) const LEADER_LEASE: &str = "kkp-upgrade-operator-leader";
+/// Secret with the key of backups for which nobody named recipients.
+pub(crate) const BACKUP_KEY: &str = "kkp-upgrade-backup-key";
 /// The limit on parallel reconciles in a `KubermaticConfiguration`.
 pub(crate) const LIMIT: &str = "/spec/seedController/maximumParallelReconciles";
 /// CRD whose annotation tells the version of KKP's CRDs (KKP source, `pkg/install/util`).

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use kkp_upgrade_backup::BackupArguments;
+use kkp_upgrade_backup::{BackupArguments, CheckArguments, RestoreArguments, SendArguments};
 use kkp_upgrade_core::timing::Timing;
 
 use crate::leader::LeaderTimings;
 use crate::prepare::PrepareArguments;
+use crate::retention::RetentionArguments;
 use crate::telemetry::LogFormat;
 
 /// Upgrades a Kubermatic Kubernetes Platform.
@@ -35,6 +36,14 @@ pub enum Command {
     Prepare(Box<PrepareArguments>),
     /// Back up one target (a backup Job's container).
     Backup(Box<BackupArguments>),
+    /// Plan the restore of a backup, or carry out a plan (a restore Job's container).
+    Restore(Box<RestoreArguments>),
+    /// Check whether a backup is what it was (a check Job's container).
+    Check(Box<CheckArguments>),
+    /// Write a piece of a stored backup to standard output (a download Job's container).
+    Send(Box<SendArguments>),
+    /// Remove older backups that nobody needs (a retention Job's container).
+    Retention(Box<RetentionArguments>),
     /// Print the definition of the custom resource as YAML.
     Crd,
 }
@@ -51,6 +60,10 @@ pub struct RunArguments {
     /// UID of this Pod.
     #[arg(long, env = "POD_UID")]
     pub pod_uid: String,
+    /// How many verified backups of each cluster stay, at least, when an upgrade is done; 0 keeps all. Those that an upgrade may
+    /// still need stay in any case.
+    #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub backups_to_keep: u32,
     /// Image of the operator for its Jobs; default: the one that this Pod runs.
     #[arg(long)]
     pub image: Option<String>,
@@ -72,6 +85,12 @@ pub struct RunArguments {
     /// A verified backup older than this is renewed before anything is changed.
     #[arg(long, value_name = "MILLISECONDS", default_value = "3600000", value_parser = milliseconds)]
     pub backup_max_age: Duration,
+    /// How many etcd backups of user clusters KKP is asked for at the same time, on each seed.
+    #[arg(long, value_name = "NUMBER", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub etcd_backups_in_parallel: u16,
+    /// Longest that one etcd backup of a user cluster may take; it is tried once more before the run fails.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "1200000", value_parser = milliseconds)]
+    pub etcd_backup_deadline: Duration,
     /// First pause between two attempts of a backup; doubled each time.
     #[arg(long, value_name = "MILLISECONDS", default_value = "10000", value_parser = milliseconds)]
     pub retry_pause: Duration,
@@ -109,6 +128,9 @@ impl RunArguments {
             unknown_grace: self.unknown_grace,
             backup_max_age: self.backup_max_age,
             retry_pause: self.retry_pause,
+            etcd_backups_in_parallel: usize::from(self.etcd_backups_in_parallel),
+            etcd_backup_deadline: self.etcd_backup_deadline,
+            backups_to_keep: self.backups_to_keep,
             ..Timing::default()
         }
     }
@@ -145,6 +167,14 @@ mod tests {
         let timings = run(&flags).leader_timings();
         assert_eq!(timings.lease, Duration::from_millis(1500));
         assert_eq!(timings.check(), Ok(()));
+    }
+
+    #[test]
+    fn five_backups_stay_unless_the_flag_says_otherwise() {
+        assert_eq!(run(&[]).timing().backups_to_keep, 5);
+        assert_eq!(run(&["--backups-to-keep=0"]).timing().backups_to_keep, 0);
+        let always = ["operator", "run", "--namespace=n", "--pod-name=p", "--pod-uid=u"];
+        assert!(Arguments::try_parse_from(always.iter().chain(&["--backups-to-keep=1001"])).is_err());
     }
 
     #[test]

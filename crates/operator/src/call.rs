@@ -134,7 +134,7 @@ fn malformed(error: &serde_json::Error) -> String {
 }
 
 /// The guard's error where it is one; otherwise the causes from the outside in, each once.
-fn causes(error: &kube::Error) -> String {
+pub(crate) fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
@@ -156,7 +156,7 @@ fn causes(error: &kube::Error) -> String {
 }
 
 /// In one line, without control characters, and not too long.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut clean: String = text
         .chars()
         .take(WORDS)

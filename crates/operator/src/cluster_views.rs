@@ -278,15 +278,15 @@ impl State {
 
 impl ClusterView {
     /// What the view holds, where that is enough: something that is not yet so, or what was read live and has not changed
-    /// since. With `proof`, only the second.
-    pub(crate) fn pieces(&self, proof: bool) -> Option<ClusterPieces> {
+    /// since.
+    pub(crate) fn pieces(&self) -> Option<ClusterPieces> {
         let state = lock(&self.state);
         if !state.is_complete() {
             return None;
         }
         let recent = state.read.is_some_and(|time| time.elapsed() < self.lasts);
         let confirmed = state.confirmed == Some(state.generation);
-        (recent && (confirmed || (!proof && !state.settled))).then(|| state.pieces.clone())
+        (recent && (confirmed || !state.settled)).then(|| state.pieces.clone())
     }
 
     /// Counts what has changed so far.

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kkp_upgrade_core::rules::Catalogue;
+use kkp_upgrade_core::facts::Known;
 use kkp_upgrade_core::timing::Timing;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
+use crate::catalogue::{Catalogues, Snapshot};
 use crate::http::Health;
 use crate::metrics::Metrics;
+use crate::observe::{Observer, RecentLook, WriteChecks};
+use crate::outside::Outside;
 use crate::record::WriteClock;
 use crate::refusals::Refusals;
 use crate::seeds::SeedConnections;
@@ -27,6 +30,8 @@ pub const RETRY_ANNOTATION: &str = "upgrade.k8c.io/retry";
 pub const ABORT_ANNOTATION: &str = "upgrade.k8c.io/abort";
 /// Annotation on a KKPUpgrade that has ended: a new value puts back at once what was held.
 pub const RELEASE_ANNOTATION: &str = "upgrade.k8c.io/release";
+/// Approves the plan with this digest, where `spec.approval.mode` is `Manual`.
+pub const APPROVE_ANNOTATION: &str = "upgrade.k8c.io/approve";
 /// Label on everything we create: UID of the KKPUpgrade.
 pub const UPGRADE_LABEL: &str = "upgrade.k8c.io/upgrade-uid";
 /// Annotation on a Job: digest of its intent.
@@ -54,18 +59,22 @@ pub struct Context {
     pub image: String,
     /// Claim for backups where the KKPUpgrade names none.
     pub default_backup_claim: Option<String>,
-    /// Rules and releases.
-    pub catalogue: &'static Catalogue,
+    /// Rules and releases; a round takes one snapshot of them, see [`crate::catalogue::read`].
+    pub catalogues: Catalogues,
     /// Durations.
     pub timing: Timing,
     /// Clients of the seeds.
     pub seeds: SeedConnections,
+    /// What the platform shows to the world, as it was last seen.
+    pub outside: Outside,
     /// Events; one recorder, whose aggregation lives in it.
     pub recorder: Recorder,
     /// Counters and gauges.
     pub metrics: Metrics,
     /// Whether the process is alive and ready.
     pub health: Health,
+    /// The last look at the platform with all its rules.
+    pub(crate) recent: RecentLook,
     /// Makes every KKPUpgrade look again.
     pub trigger: Trigger,
     /// When each status was last written.
@@ -77,6 +86,22 @@ pub struct Context {
 }
 
 impl Context {
+    /// What reading needs of all this.
+    #[must_use]
+    pub fn observer<'a>(&'a self, catalogue: &'a Known<Snapshot>) -> Observer<'a> {
+        Observer {
+            client: &self.client,
+            namespace: &self.namespace,
+            default_backup_claim: self.default_backup_claim.as_deref(),
+            catalogue,
+            seeds: &self.seeds,
+            outside: &self.outside,
+            views: Some(self.trigger.views()),
+            recent: Some(&self.recent),
+            write_checks: WriteChecks::Asked,
+        }
+    }
+
     /// A holder that no other process and no earlier effect has.
     pub fn next_holder(&self) -> String {
         format!("{}.{}", self.pod_uid, self.effects.fetch_add(1, Ordering::Relaxed))

@@ -2,6 +2,8 @@
 
 pub mod arguments;
 pub mod call;
+pub mod catalogue;
+mod certificate;
 mod cluster_views;
 pub mod context;
 pub mod deadline;
@@ -12,11 +14,13 @@ pub mod leader;
 pub mod metrics;
 pub mod observe;
 pub mod operator;
+pub mod outside;
 pub mod permissions;
 pub mod prepare;
 pub mod reconcile;
 pub mod record;
 pub mod refusals;
+pub mod retention;
 pub mod seeds;
 pub mod telemetry;
 pub mod watches;

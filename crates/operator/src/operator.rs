@@ -21,10 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Arguments, Command, RunArguments};
 use crate::call::call;
+use crate::catalogue::Catalogues;
 use crate::context::{Context, FIELD_MANAGER};
 use crate::http::{self, Health};
 use crate::leader::{self, LeaderConfig};
 use crate::metrics::Metrics;
+use crate::observe::{RECENT, RecentLook};
+use crate::outside::Outside;
 use crate::reconcile::{error_policy, reconcile};
 use crate::refusals::Refusals;
 use crate::seeds::SeedConnections;
@@ -81,6 +84,25 @@ fn execute(command: Command, connector: Connector) -> anyhow::Result<()> {
         Command::Prepare(arguments) => Ok(runtime.block_on(Box::pin(prepare::run(*arguments, &connector)))?),
         Command::Backup(arguments) => {
             runtime.block_on(Box::pin(kkp_upgrade_backup::run(*arguments, &connector)))?;
+            Ok(())
+        }
+        Command::Restore(arguments) => {
+            let report = runtime.block_on(Box::pin(kkp_upgrade_backup::restore(*arguments, &connector)))?;
+            std::io::stdout().lock().write_all(report.text().as_bytes())?;
+            Ok(())
+        }
+        Command::Check(arguments) => {
+            runtime.block_on(Box::pin(kkp_upgrade_backup::check(*arguments)))?;
+            Ok(())
+        }
+        Command::Send(arguments) => {
+            let (lines, _) = runtime.block_on(Box::pin(kkp_upgrade_backup::send(*arguments)))?;
+            let mut output = std::io::stdout().lock();
+            lines.iter().try_for_each(|line| writeln!(output, "{line}"))?;
+            Ok(())
+        }
+        Command::Retention(arguments) => {
+            runtime.block_on(Box::pin(crate::retention::run(*arguments, &connector)))?;
             Ok(())
         }
         Command::Crd => {
@@ -173,7 +195,7 @@ async fn beat(health: Health) {
 
 async fn build_context(config: &Config, connector: &Connector, arguments: &RunArguments) -> anyhow::Result<Context> {
     let client = connector.connect(&Peer::Master, config.clone())?;
-    let catalogue = Catalogue::embedded()
+    let catalogue = Catalogue::embedded_shared()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("the compiled-in catalogue")?;
     let image = match &arguments.image {
@@ -192,11 +214,13 @@ async fn build_context(config: &Config, connector: &Connector, arguments: &RunAr
         pod_name: arguments.pod_name.clone(),
         image,
         default_backup_claim: arguments.default_backup_claim.clone(),
-        catalogue,
+        catalogues: Catalogues::new(catalogue),
         timing: arguments.timing(),
         seeds: SeedConnections::new(connector.clone()),
+        outside: Outside::default(),
         metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         health: Health::new(&["configuration"], PATIENCE),
+        recent: RecentLook::new(RECENT),
         trigger: Trigger::new(arguments.resync),
         writes: record::WriteClock::default(),
         refusals: Refusals::default(),

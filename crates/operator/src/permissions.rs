@@ -4,6 +4,12 @@
 //! A permission stands here together with the call that needs it, never before. What is read on seeds needs nothing
 //! here: seeds are read with the kubeconfig that the Seed names.
 
+mod reader;
+mod restore;
+
+pub use reader::{READER, READER_CREDENTIALS, READER_SECRETS, ReaderRule, credential_rules, reader_rules};
+pub use restore::{RESTORE, RESTORE_ACCOUNT};
+
 /// Namespace of KKP and of everything that is ours.
 pub const NAMESPACE: &str = "kubermatic";
 /// ServiceAccount of the operator.
@@ -13,20 +19,9 @@ pub const INSTALLER: &str = "kkp-upgrade-installer";
 /// ServiceAccount of Jobs that write and verify a backup.
 pub const BACKUP: &str = "kkp-upgrade-backup";
 
-/// Namespaces of KKP's charts beside [`NAMESPACE`] (KKP source, `pkg/install/stack`). Not every platform has all of
-/// them, so their bindings are a kustomization of their own.
-pub const CHART_NAMESPACES: [&str; 10] = [
-    "cert-manager",
-    "dex",
-    "envoy-gateway-controller",
-    "logging",
-    "minio",
-    "mla",
-    "monitoring",
-    "nginx-ingress-controller",
-    "oauth",
-    "telemetry-system",
-];
+/// Namespaces of KKP's charts beside [`NAMESPACE`]. Not every platform has all of them, so their bindings are a
+/// kustomization of their own.
+pub const CHART_NAMESPACES: [&str; 12] = kkp_upgrade_backup::CHART_NAMESPACES;
 
 /// Namespaces of the charts that the master stack installs, of every supported release (KKP installer, stack
 /// `kubermatic-master`): their Helm releases decide whether and how the installer may run.
@@ -89,6 +84,7 @@ pub struct Permission {
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
+const LIST: &[&str] = &["list"];
 
 const fn permission(
     group: &'static [&'static str],
@@ -141,7 +137,7 @@ pub const ACCOUNTS: [Account; 3] = [
     },
     Account {
         name: BACKUP,
-        purpose: "Jobs that write and verify a backup",
+        purpose: "Jobs that write and verify a backup, and that remove older ones from the store",
         bound_to: None,
         grants: &[
             Grant {
@@ -150,7 +146,11 @@ pub const ACCOUNTS: [Account; 3] = [
             },
             Grant {
                 place: Place::Namespace,
-                permissions: BACKUP_NAMESPACE,
+                permissions: BACKUP_CONTENT,
+            },
+            Grant {
+                place: Place::ChartNamespaces,
+                permissions: BACKUP_CONTENT,
             },
         ],
     },
@@ -182,31 +182,118 @@ const OPERATOR_CLUSTER: &[Permission] = &[
         "state of user clusters where the master is a seed",
     ),
     permission(
-        &["storage.k8s.io"],
-        &["storageclasses"],
-        &["get", "list"],
-        "rule: `kubermatic-fast` exists, or the installer stops",
-    ),
-    permission(
         &["apiextensions.k8s.io"],
         &["customresourcedefinitions"],
         &["get", "list"],
-        "evidence: the version annotation of KKP's CRDs; at start: our own CRD is there",
+        "evidence: the version annotation of KKP's CRDs; at start: our own CRD is there; rules about CRDs of others",
+    ),
+    permission(
+        &["storage.k8s.io"],
+        &["storageclasses"],
+        &["get", "list"],
+        "rules: `kubermatic-fast` exists, or the installer stops",
+    ),
+    permission(
+        KKP,
+        &[
+            "clustertemplates",
+            "constrainttemplates",
+            "groupprojectbindings",
+            "kubermaticsettings",
+            "presets",
+        ],
+        LIST,
+        "rules about KKP's settings",
+    ),
+    permission(
+        KKP,
+        &["clustertemplates"],
+        &["patch"],
+        "fixes that spec.fixes asks for, with our note of what was there in the same PATCH",
+    ),
+    permission(
+        &["apps.kubermatic.k8c.io"],
+        &["applicationdefinitions"],
+        LIST,
+        "rules about KKP's settings",
+    ),
+    permission(
+        &["apps"],
+        &["deployments", "statefulsets", "daemonsets"],
+        LIST,
+        "rules: what KKP and its charts run is rolled out, in the namespaces of the charts",
+    ),
+    permission(
+        CORE,
+        &["pods", "services", "nodes", "persistentvolumes"],
+        LIST,
+        "rules about health, safety and availability of what KKP and its charts run",
+    ),
+    permission(
+        &["policy"],
+        &["poddisruptionbudgets"],
+        LIST,
+        "rules about the availability of what KKP and its charts run",
+    ),
+    permission(
+        &["discovery.k8s.io"],
+        &["endpointslices"],
+        LIST,
+        "rule: the API server of the master has peers",
     ),
     Permission {
-        groups: CORE,
-        resources: &["namespaces"],
-        names: &["kube-system"],
+        groups: &["admissionregistration.k8s.io"],
+        resources: &["validatingadmissionpolicies"],
+        names: &["safe-upgrades.gateway.networking.k8s.io"],
         verbs: &["get"],
-        why: "its UID tells whether a Seed is this very cluster",
+        why: "rule: a policy that refuses the CRDs of Gateway API which KKP brings",
     },
-    Permission {
-        groups: CORE,
-        resources: &["namespaces"],
-        names: &MASTER_STACK_NAMESPACES,
-        verbs: &["get"],
-        why: "which of the namespaces exist that KKP's master stack installs charts into",
-    },
+    permission(
+        &["networking.k8s.io"],
+        &["ingresses"],
+        LIST,
+        "rules about the way from Ingress to Gateway API",
+    ),
+    permission(
+        &["gateway.networking.k8s.io"],
+        &["gateways", "httproutes"],
+        LIST,
+        "rules about the way from Ingress to Gateway API",
+    ),
+    permission(
+        &["gateway.envoyproxy.io"],
+        &["envoyproxies", "securitypolicies"],
+        LIST,
+        "rules about objects of Envoy Gateway that are not KKP's",
+    ),
+    permission(
+        &["cert-manager.io"],
+        &["certificates", "clusterissuers", "issuers"],
+        LIST,
+        "rules about certificates and how they are issued",
+    ),
+    permission(
+        &["velero.io"],
+        &["backupstoragelocations", "schedules", "backups"],
+        LIST,
+        "rules about backups by Velero, where it is installed",
+    ),
+    permission(
+        CORE,
+        &["namespaces"],
+        &["get", "list"],
+        "the UID of kube-system tells whether a Seed is this very cluster; which of KKP's namespaces exist; rules about namespaces",
+    ),
+    permission(
+        &["authorization.k8s.io"],
+        &[
+            "selfsubjectrulesreviews",
+            "selfsubjectaccessreviews",
+            "subjectaccessreviews",
+        ],
+        &["create"],
+        "rule: our accounts may do what a run needs. Only questions; the first two everybody may ask unless somebody has taken that away",
+    ),
     Permission {
         groups: &[],
         resources: &["/version"],
@@ -228,13 +315,13 @@ const OPERATOR_NAMESPACE: &[Permission] = &[
         KKP,
         &["kubermaticconfigurations"],
         &["get", "list", "watch", "patch", "update"],
-        "the limit and our note of its original, in one PATCH; a dry-run update shows whether KKP's webhooks answer",
+        "the limit, and fixes that spec.fixes asks for, each with our note of its original in one PATCH; a dry-run update shows whether KKP's webhooks answer",
     ),
     permission(
         KKP,
         &["seeds"],
         &["get", "list", "watch", "patch"],
-        "state of seeds; a dry-run patch shows whether KKP's webhooks answer",
+        "state of seeds; fixes that spec.fixes asks for; a dry-run patch shows whether KKP's webhooks answer",
     ),
     permission(
         &["apps"],
@@ -265,13 +352,19 @@ const OPERATOR_NAMESPACE: &[Permission] = &[
         CORE,
         &["configmaps"],
         &["get", "list", "watch", "create", "update", "delete"],
-        "plan, fences of Jobs, note of what stays changed; KKP's own are read for the plan",
+        "plan, fences of Jobs, note of what stays changed; KKP's own are read for the plan, `kkp-upgrade-catalogue` for rules and releases",
     ),
     permission(
         CORE,
         &["secrets"],
         &["get", "list"],
         "kubeconfigs of seeds, Helm values, Helm releases: their names contain revisions, so they cannot be named here",
+    ),
+    permission(
+        CORE,
+        &["secrets"],
+        &["create"],
+        "kkp-upgrade-backup-key, once, where a KKPUpgrade names no recipients for its backups: a creation cannot be restricted by name",
     ),
     permission(
         CORE,
@@ -308,6 +401,11 @@ const BACKUP_GROUPS: &[&str] = &[
     "operatingsystemmanager.k8c.io",
     "applicationcatalog.k8c.io",
     "upgrade.k8c.io",
+    "cert-manager.io",
+    "acme.cert-manager.io",
+    "dex.coreos.com",
+    "gateway.networking.k8s.io",
+    "gateway.envoyproxy.io",
 ];
 
 const BACKUP_CLUSTER: &[Permission] = &[
@@ -315,7 +413,7 @@ const BACKUP_CLUSTER: &[Permission] = &[
         BACKUP_GROUPS,
         &["*"],
         &["get", "list"],
-        "everything that KKP keeps; resources are found by discovery, so that one which a release adds is not left out in silence",
+        "everything that KKP and its charts keep; resources are found by discovery, so that one which a release adds is not left out in silence",
     ),
     permission(
         &["apiextensions.k8s.io"],
@@ -330,17 +428,43 @@ const BACKUP_CLUSTER: &[Permission] = &[
         verbs: &["get"],
         why: "the UID of kube-system names the cluster in the manifest; KKP's namespace must exist",
     },
+    permission(
+        CORE,
+        &["namespaces"],
+        LIST,
+        "which of KKP's namespaces exist; they are part of the backup, and the others are named as left out",
+    ),
+    permission(
+        &["networking.k8s.io"],
+        &["ingresses"],
+        LIST,
+        "Ingresses of KKP's namespaces are part of the backup",
+    ),
+    permission(
+        &["rbac.authorization.k8s.io"],
+        &["clusterroles", "clusterrolebindings", "roles", "rolebindings"],
+        LIST,
+        "RBAC of KKP is part of the backup",
+    ),
+    permission(
+        &["admissionregistration.k8s.io"],
+        &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+        LIST,
+        "webhook configurations of KKP are part of the backup",
+    ),
 ];
 
-const BACKUP_NAMESPACE: &[Permission] = &[permission(
+const BACKUP_CONTENT: &[Permission] = &[permission(
     CORE,
-    &["configmaps"],
-    &["get", "list"],
-    "the ConfigMaps of KKP's namespace are part of the backup",
+    &["configmaps", "secrets"],
+    LIST,
+    "ConfigMaps and Secrets are part of the backup; nothing of them is written that is not encrypted",
 )];
 
 #[cfg(test)]
 mod tests {
+    use kkp_upgrade_backup::{CHART_GROUPS, KKP_GROUPS, Scope};
+
     use super::*;
 
     fn all() -> impl Iterator<Item = (&'static str, Place, &'static Permission)> {
@@ -353,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_backup_of_kkp_groups_has_a_wildcard_and_it_only_reads() {
+    fn only_the_backup_of_its_groups_has_a_wildcard_and_it_only_reads() {
         for (account, _, permission) in all() {
             assert!(
                 !permission.verbs.contains(&"*") && !permission.groups.contains(&"*"),
@@ -363,7 +487,7 @@ mod tests {
                 assert_eq!(account, BACKUP);
                 assert_eq!(permission.verbs, ["get", "list"]);
                 assert!(
-                    permission.groups.iter().all(|group| group.ends_with(".k8c.io")),
+                    permission.groups.iter().all(|group| Scope::kkp("n").owns_group(group)),
                     "{permission:?}"
                 );
             }
@@ -371,16 +495,17 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_read_only_in_named_namespaces_and_nothing_of_rbac_is_touched() {
+    fn secrets_are_read_only_in_named_namespaces_and_rbac_by_the_backup_alone() {
         for (account, place, permission) in all() {
             if permission.resources.contains(&"secrets") {
                 assert_ne!(place, Place::Cluster, "{account}");
-                assert_eq!(permission.verbs, ["get", "list"]);
+                let makes = account == OPERATOR && place == Place::Namespace && permission.verbs == ["create"];
+                let reads = permission.verbs.iter().all(|verb| ["get", "list"].contains(verb));
+                assert!(makes || reads, "{account}: {permission:?}");
             }
-            assert!(
-                !permission.groups.contains(&"rbac.authorization.k8s.io"),
-                "{permission:?}"
-            );
+            if permission.groups.contains(&"rbac.authorization.k8s.io") {
+                assert_eq!((account, permission.verbs), (BACKUP, LIST));
+            }
             for verb in ["escalate", "bind", "impersonate", "deletecollection"] {
                 assert!(!permission.verbs.contains(&verb), "{permission:?}");
             }
@@ -404,8 +529,8 @@ mod tests {
 
     #[test]
     fn a_backup_takes_in_no_group_that_its_account_cannot_read() {
-        for group in kkp_upgrade_backup::KKP_GROUPS {
-            assert!(BACKUP_GROUPS.contains(&group), "{group}");
+        for group in KKP_GROUPS.iter().chain(&CHART_GROUPS) {
+            assert!(BACKUP_GROUPS.contains(group), "{group}");
         }
     }
 }

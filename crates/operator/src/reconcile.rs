@@ -7,16 +7,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::{Decision, decide, needs};
-use kkp_upgrade_core::facts::Facts;
+use kkp_upgrade_core::facts::{Facts, Known};
 use kkp_upgrade_core::request::{Request, SpecError};
-use kkp_upgrade_core::rules::risk_problems;
 use kkp_upgrade_core::status::Status;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
 use crate::call::CallError;
 use crate::context::Context;
-use crate::{execute, observe, record, watches};
+use crate::{catalogue, execute, observe, record, watches};
 
 /// Why a round came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +57,10 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
         return Ok(Action::await_change());
     };
     let status = object.parse_status()?.unwrap_or_default();
-    let request = request(context, &object);
-    let now = Timestamp::now();
-    let needs = needs(request.as_ref().ok(), &status, &observe::object_facts(&object));
     // Reading changes nothing, so it can be given up at any point.
-    let facts = tokio::select! {
+    let (request, facts) = tokio::select! {
         biased;
-        facts = Box::pin(observe::all(context, &object, request.as_ref().ok(), &status, &needs, now)) => facts,
+        seen = Box::pin(look(context, &object, &status)) => seen,
         () = context.trigger.end_wanted(&object) => return Ok(Action::requeue(BREATH)),
     };
     let decision = decide(request.as_ref(), &status, &facts, &context.timing);
@@ -84,7 +80,10 @@ async fn round(object: &KKPUpgradeObject, context: &Context) -> Result<Action, R
 async fn carry_out(context: &Context, intent: &record::Intent<'_>, facts: &Facts) -> Result<(), CallError> {
     let result = execute::run(context, &intent.object, facts, intent.effect).await;
     match &result {
-        Err(error) if !error.is_conflict() => context.refusals.note(&facts.object.uid, error.to_string()),
+        Err(error) if !error.is_conflict() => {
+            let meant = matches!(error.code(), Some(400 | 403 | 422));
+            context.refusals.note(&facts.object.uid, error.to_string(), meant);
+        }
         _ => context.refusals.forget(&facts.object.uid),
     }
     result
@@ -108,20 +107,38 @@ async fn after(context: &Context, object: &KKPUpgradeObject, before: &Status, de
     }
 }
 
-/// The spec, parsed; accepted risks must name rules that exist.
-fn request(context: &Context, object: &KKPUpgradeObject) -> Result<Request, SpecError> {
+/// Everything that this round needs to know, by one catalogue.
+async fn look(context: &Context, object: &KKPUpgradeObject, status: &Status) -> (Result<Request, SpecError>, Facts) {
+    let now = Timestamp::now();
+    let spec = request(object);
+    let own = observe::object_facts(object);
+    let needed = needs(spec.as_ref().ok(), status, &own);
+    let evaluates = needed.rules.is_some() || needed.route;
+    let names_rules = spec
+        .as_ref()
+        .is_ok_and(|request| !request.accepted_risks.is_empty() || !request.fixes.is_empty());
+    let catalogue = if evaluates || names_rules {
+        observe::known(catalogue::read(context).await)
+    } else {
+        Known::NotRead
+    };
+    let request = spec.and_then(|request| catalogue::check_rules(request, &catalogue));
+    let valid = request.as_ref().ok();
+    let needs = needs(valid, status, &own);
+    let facts = Box::pin(observe::all(context, object, valid, status, &needs, &catalogue, now)).await;
+    (request, facts)
+}
+
+/// The spec, parsed.
+///
+/// # Errors
+/// The first field that cannot be carried out.
+pub fn request(object: &KKPUpgradeObject) -> Result<Request, SpecError> {
     let spec = object.parse_spec().map_err(|error| SpecError {
         field: String::new(),
         problem: error.to_string(),
     })?;
-    let request = Request::try_from(&spec)?;
-    match risk_problems(context.catalogue, &request.accepted_risks).first() {
-        Some(problem) => Err(SpecError {
-            field: "acceptedRisks".to_owned(),
-            problem: problem.to_string(),
-        }),
-        None => Ok(request),
-    }
+    Request::try_from(&spec)
 }
 
 /// What to do after an error: a lost race is looked at again at once, everything else after a pause.

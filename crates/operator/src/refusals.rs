@@ -17,16 +17,18 @@ pub struct Refusals(Mutex<BTreeMap<String, Refusal>>);
 #[derive(Debug)]
 struct Refusal {
     why: String,
+    /// Whether the server meant it: invalid or forbidden, not out of order.
+    meant: bool,
     times: u32,
 }
 
 impl Refusals {
-    /// Notes that an effect was refused, and why.
-    pub fn note(&self, uid: &str, why: String) {
+    /// Notes that an effect was refused, why, and whether another try is no use before somebody has acted.
+    pub fn note(&self, uid: &str, why: String, meant: bool) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let times = known.get(uid).map_or(0, |refusal| refusal.times);
         let times = times.saturating_add(1);
-        known.insert(uid.to_owned(), Refusal { why, times });
+        known.insert(uid.to_owned(), Refusal { why, meant, times });
     }
 
     /// Forgets what was refused: an effect was carried out, or the KKPUpgrade is gone.
@@ -39,6 +41,13 @@ impl Refusals {
     pub fn why(&self, uid: &str) -> Option<String> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(uid).map(|refusal| refusal.why.clone())
+    }
+
+    /// Whether the last effect was refused because it is invalid or forbidden.
+    #[must_use]
+    pub fn is_meant(&self, uid: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(uid).is_some_and(|refusal| refusal.meant)
     }
 
     /// How long to wait before the next attempt; `None` = nothing was refused.
@@ -60,13 +69,16 @@ mod tests {
         assert_eq!((refusals.why("u"), refusals.pause("u")), (None, None));
         let pauses: Vec<u64> = (0..9)
             .map(|_| {
-                refusals.note("u", "quota".to_owned());
+                refusals.note("u", "quota".to_owned(), false);
                 u64::try_from(refusals.pause("u").unwrap().as_millis()).unwrap()
             })
             .collect();
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
         assert_eq!(refusals.why("u").as_deref(), Some("quota"));
         assert_eq!(refusals.why("other"), None);
+        assert!(!refusals.is_meant("u"));
+        refusals.note("u", "forbidden".to_owned(), true);
+        assert!(refusals.is_meant("u") && !refusals.is_meant("other"));
         refusals.forget("u");
         assert_eq!(refusals.pause("u"), None);
     }

@@ -7,14 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kkp_upgrade_connection::{Connector, Peer};
+use kkp_upgrade_connection::{Connector, Peer, read_only};
 use kkp_upgrade_kkp::types::Seed;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Config, ResourceExt};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Mutex;
 
 use crate::call::{CallError, call, call_within};
-use crate::kubeconfig;
+use crate::{certificate, kubeconfig};
 
 /// Longest that a seed may take to say who it is.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -24,6 +28,9 @@ const COSTLY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest that a seed is left alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Secret with the kubeconfig of a user cluster, in its namespace on the seed, and its key.
+const USER_CLUSTER_SECRET: &str = "admin-kubeconfig";
+const USER_CLUSTER_KEY: &str = "kubeconfig";
 /// Longest UID that is believed; Kubernetes' own have 36 characters.
 const UID_LENGTH: usize = 64;
 
@@ -36,6 +43,8 @@ pub struct SeedConnection {
     pub cluster_uid: String,
     /// (Seed UID, Secret resourceVersion) that it was made from.
     pub identity: Identity,
+    /// When the client certificate in the kubeconfig ends; `None` = it logs in otherwise.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// (Seed UID, resourceVersion of the kubeconfig Secret).
@@ -91,8 +100,8 @@ impl SeedConnections {
             return Err(CallError::unusable(format!("seed {name}"), why));
         }
         let known = self.known.lock().await.get(&name).cloned();
-        let client = match known.filter(|known| known.identity == identity) {
-            Some(known) => known.client,
+        let (client, certificate_ends) = match known.filter(|known| known.identity == identity) {
+            Some(known) => (known.client, known.certificate_ends),
             None => {
                 client(
                     &self.connector,
@@ -110,6 +119,7 @@ impl SeedConnections {
                     client,
                     cluster_uid,
                     identity,
+                    certificate_ends,
                 };
                 self.known.lock().await.insert(name, connection.clone());
                 Ok(connection)
@@ -149,6 +159,38 @@ impl SeedConnections {
         let paused = self.paused.lock().await;
         let pause = paused.get(name).filter(|pause| pause.identity == *identity)?;
         (now < pause.until).then(|| pause.why.clone())
+    }
+
+    /// A client that only reads, inside one user cluster, with the kubeconfig that KKP keeps for its administrators on the seed
+    /// (KKP `pkg/resources/kubeconfig.go`), once the cluster has said who it is.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read or used, nobody answers, or the seed itself does.
+    pub async fn inside(
+        &self,
+        (seed, connection): (&str, &SeedConnection),
+        cluster: &str,
+        namespace: &str,
+    ) -> Result<Client, CallError> {
+        let what = format!("kubeconfig Secret {namespace}/{USER_CLUSTER_SECRET} on seed {seed}");
+        let secrets = Api::<Secret>::namespaced(connection.client.clone(), namespace);
+        let stored = call_within(ANSWER_DEADLINE, &what, secrets.get(USER_CLUSTER_SECRET)).await?;
+        let peer = Peer::UserCluster {
+            seed: seed.to_owned(),
+            name: cluster.to_owned(),
+        };
+        let (made, _) = client(&self.connector, &peer, &stored, (USER_CLUSTER_KEY, &what)).await?;
+        let client = read_only(&made);
+        let what = format!("namespace kube-system of user cluster {seed}/{cluster}");
+        let api = Api::<Namespace>::all(client.clone());
+        let namespace = call_within(ANSWER_DEADLINE, &what, api.get("kube-system")).await?;
+        if uid(&namespace, &what)? == connection.cluster_uid {
+            return Err(CallError::unusable(
+                what,
+                "the seed itself answers, not the user cluster",
+            ));
+        }
+        Ok(client)
     }
 
     /// The connections that have been made, by name of the Seed.
@@ -193,7 +235,7 @@ async fn client(
     peer: &Peer,
     secret: &Secret,
     (key, what): (&str, &str),
-) -> Result<Client, CallError> {
+) -> Result<(Client, Option<Timestamp>), CallError> {
     let unusable = |problem: String| CallError::unusable(what, problem);
     let bytes = secret
         .data
@@ -201,9 +243,19 @@ async fn client(
         .and_then(|data| data.get(key))
         .ok_or_else(|| unusable(format!("has no key `{key}`")))?;
     let config = kubeconfig::config(&bytes.0, key).await.map_err(unusable)?;
-    connector
+    let ends = certificate_ends(&config);
+    let client = connector
         .connect(peer, config)
-        .map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))
+        .map_err(|_| CallError::unusable(what, "has certificates or keys that cannot be used"))?;
+    Ok((client, ends))
+}
+
+/// When the client certificate ends that the current user logs in with.
+fn certificate_ends(config: &Config) -> Option<Timestamp> {
+    let encoded = config.auth_info.client_certificate_data.clone()?;
+    let ByteString(text) = serde_json::from_value(encoded.into()).ok()?;
+    let der = CertificateDer::from_pem_slice(&text).ok()?;
+    certificate::ends(&der)
 }
 
 /// UID of a cluster's `kube-system` namespace: the closest thing to an identity that a cluster has.
@@ -243,6 +295,19 @@ mod tests {
         for bad in ["", "a b", "a\nb", &"a".repeat(65)] {
             assert!(uid(&namespace(bad), "it").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_client_certificate_is_read_and_nothing_else() {
+        let own = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).unwrap();
+        let mut config = Config::new("https://seed.example.test".parse().unwrap());
+        assert_eq!(certificate_ends(&config), None);
+        let encoded = serde_json::to_value(ByteString(own.cert.pem().into_bytes())).unwrap();
+        config.auth_info.client_certificate_data = encoded.as_str().map(str::to_owned);
+        // What rcgen writes where nothing is said.
+        assert_eq!(certificate_ends(&config), Some("4096-01-01T00:00:00Z".parse().unwrap()));
+        config.auth_info.client_certificate_data = Some("no base64!".to_owned());
+        assert_eq!(certificate_ends(&config), None);
     }
 
     #[tokio::test]

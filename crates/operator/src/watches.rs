@@ -1,4 +1,4 @@
-//! What makes a KKPUpgrade look again: changes of Jobs, of the configuration, of Seeds, and inside seeds. A watch only
+//! What makes a KKPUpgrade look again: changes of Jobs, of the configuration, of Seeds, of the catalogue, and inside seeds. A watch only
 //! wakes; every decision reads live. Talks to master and seeds, reading only.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_kkp::types::{KubermaticConfiguration, Seed};
 use kube::api::PartialObjectMeta;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::catalogue::CONFIG_MAP;
 use crate::cluster_views::ClusterViews;
 use crate::context::{ABORT_ANNOTATION, Context, UPGRADE_LABEL};
 
@@ -130,6 +132,14 @@ pub fn follow_master(context: &std::sync::Arc<Context>, namespace: &str) {
         changes(
             Api::<PartialObjectMeta<Job>>::namespaced(client.clone(), namespace),
             labelled,
+        ),
+    );
+    let catalogue = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
+    spawn(
+        context,
+        changes(
+            Api::<PartialObjectMeta<ConfigMap>>::namespaced(client.clone(), namespace),
+            catalogue,
         ),
     );
     spawn(

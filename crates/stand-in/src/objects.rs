@@ -39,6 +39,11 @@ pub(crate) fn addon_resource() -> ApiResource {
     resource("Addon", "addons")
 }
 
+/// Kind `EtcdBackupConfig`, in the namespace of its user cluster.
+pub(crate) fn etcd_backup_resource() -> ApiResource {
+    resource("EtcdBackupConfig", "etcdbackupconfigs")
+}
+
 /// The Seeds of a namespace.
 pub(crate) fn seeds(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &seed_resource())

@@ -109,6 +109,18 @@ pub struct ClusterScript {
     pub addons_stuck: bool,
     /// Its Addons take this much longer.
     pub addon_delay_ms: u64,
+    /// Its one-shot etcd backups.
+    pub etcd_backup: EtcdBackupScript,
+}
+
+/// Faults of one user cluster's one-shot etcd backups: ends of the names of `EtcdBackupConfigs`, an empty text for all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EtcdBackupScript {
+    /// They run and fail.
+    pub failed: Vec<String>,
+    /// They never begin.
+    pub never: Vec<String>,
 }
 
 /// Behaviour of kubermatic-webhook.

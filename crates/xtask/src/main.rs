@@ -7,7 +7,9 @@ mod definition;
 mod fuzz;
 mod outputs;
 mod permissions;
+mod plugin;
 mod reasons;
+mod rules;
 #[cfg(test)]
 mod samples;
 mod seeded_bugs;
@@ -38,6 +40,11 @@ enum Command {
     Check,
     /// Runs the fuzz targets under AFL++, guided by coverage.
     Fuzz(fuzz::Arguments),
+    /// Looks at the catalogue of rules: are its tests sharp, is everything covered.
+    Rules {
+        #[command(subcommand)]
+        command: rules::RulesCommand,
+    },
     /// Plants known mistakes into a copy of the code and sees whether the tests notice.
     SeededBugs(seeded_bugs::Arguments),
 }
@@ -50,6 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Generate => generate(&root, &outputs, &mut stdout),
         Command::Check => check(&root, &outputs, &mut stdout),
         Command::Fuzz(arguments) => fuzz::run(&root, &arguments, &mut stdout),
+        Command::Rules { command } => rules::run(&command, &mut stdout),
         Command::SeededBugs(arguments) => seeded_bugs::run(&root, &arguments, &mut stdout),
     }
 }

@@ -2,7 +2,8 @@
 
 use kkp_upgrade_core::rules::Catalogue;
 
-use crate::{api_reference, definition, permissions, reasons};
+use crate::rules::documents_page;
+use crate::{api_reference, definition, permissions, plugin, reasons};
 
 /// One generated file.
 pub(crate) struct Output {
@@ -29,17 +30,22 @@ pub(crate) fn all() -> anyhow::Result<Vec<Output>> {
             "deploy/chart-namespaces/bindings.yaml",
             permissions::chart_namespaces_yaml()?,
         ),
+        output("deploy/reader/rbac.yaml", permissions::reader_yaml()?),
+        output("deploy/restore/rbac.yaml", permissions::restore_yaml()?),
         output("docs/reference/api.md", api_reference::page()?),
         output("docs/reference/reasons.md", reasons::page()?),
         output("docs/reference/permissions.md", permissions::page()),
+        output("docs/reference/kubectl-plugin.md", plugin::page()),
         output("docs/reference/rules.md", rules()?),
+        output("docs/reference/documents.md", documents_page::page()?),
     ])
 }
 
 fn rules() -> anyhow::Result<String> {
     let catalogue = Catalogue::embedded()?;
     Ok(format!(
-        "{PAGE_HEADER}# Rule catalogue\n\nWhat is checked, what it looks at, and what is known of each release of KKP.\n\n{}",
+        "{PAGE_HEADER}# Rule catalogue\n\nWhat is checked, what it looks at, and what is known of each release of KKP. \
+         Which statement of which document became which rule: [source documents](documents.md).\n\n{}",
         catalogue.to_markdown()
     ))
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use kkp_upgrade_operator::permissions::{ACCOUNTS, Account, CHART_NAMESPACES, Grant, NAMESPACE, Permission, Place};
+use kkp_upgrade_operator::permissions::{
+    ACCOUNTS, Account, CHART_NAMESPACES, Grant, NAMESPACE, Permission, Place, READER, READER_CREDENTIALS,
+    READER_SECRETS, RESTORE_ACCOUNT, ReaderRule, credential_rules, reader_rules,
+};
 
 use crate::outputs::{PAGE_HEADER, YAML_HEADER};
 
@@ -54,6 +57,56 @@ pub(crate) fn chart_namespaces_yaml() -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Roles for people who make plans themselves; nobody is bound to them.
+pub(crate) fn reader_yaml() -> anyhow::Result<String> {
+    let mut text = String::from(YAML_HEADER);
+    text.push_str("# For people who run `kubectl kkp-upgrade plan`: what the operator reads, without Secrets. Bind them to whom you choose.\n");
+    let cluster = reader_rules(Place::Cluster).collect();
+    reader_role(&mut text, "ClusterRole", READER, None, cluster)?;
+    let namespaced = reader_rules(Place::Namespace).collect();
+    reader_role(&mut text, "Role", READER, Some(NAMESPACE), namespaced)?;
+    let credentials = credential_rules().collect();
+    reader_role(&mut text, "ClusterRole", READER_CREDENTIALS, None, credentials)?;
+    Ok(text)
+}
+
+/// The account of restores, which is applied only for one.
+pub(crate) fn restore_yaml() -> anyhow::Result<String> {
+    let mut text = String::from(YAML_HEADER);
+    text.push_str("# As mighty as cluster-admin in effect. Apply it for a restore and delete it afterwards: docs/how-to/restore.md.\n");
+    writeln!(
+        text,
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {}\n  namespace: {NAMESPACE}",
+        RESTORE_ACCOUNT.name
+    )?;
+    for grant in RESTORE_ACCOUNT.grants {
+        role(&mut text, &RESTORE_ACCOUNT, grant)?;
+    }
+    Ok(text)
+}
+
+fn reader_role(
+    text: &mut String,
+    kind: &str,
+    name: &str,
+    namespace: Option<&str>,
+    rules: Vec<ReaderRule>,
+) -> anyhow::Result<()> {
+    text.push_str("---\n");
+    head(text, kind, name, namespace)?;
+    text.push_str("rules:\n");
+    for ReaderRule {
+        groups,
+        resources,
+        names,
+        verbs,
+    } in rules
+    {
+        lines(text, (groups, &resources), names, &verbs)?;
+    }
+    Ok(())
+}
+
 fn role_name(account: &Account, grant: &Grant) -> String {
     match grant.place {
         Place::Cluster | Place::Namespace => account.name.to_owned(),
@@ -91,18 +144,32 @@ fn role(text: &mut String, account: &Account, grant: &Grant) -> anyhow::Result<(
 }
 
 fn rule(text: &mut String, permission: &Permission) -> anyhow::Result<()> {
-    let list = |items: &[&str]| serde_json::to_string(items);
     writeln!(text, "  # {}.", permission.why)?;
-    if permission.groups.is_empty() {
-        writeln!(text, "  - nonResourceURLs: {}", list(permission.resources)?)?;
+    lines(
+        text,
+        (permission.groups, permission.resources),
+        permission.names,
+        permission.verbs,
+    )
+}
+
+fn lines(
+    text: &mut String,
+    (groups, resources): (&[&str], &[&str]),
+    names: &[&str],
+    verbs: &[&str],
+) -> anyhow::Result<()> {
+    let list = |items: &[&str]| serde_json::to_string(items);
+    if groups.is_empty() {
+        writeln!(text, "  - nonResourceURLs: {}", list(resources)?)?;
     } else {
-        writeln!(text, "  - apiGroups: {}", list(permission.groups)?)?;
-        writeln!(text, "    resources: {}", list(permission.resources)?)?;
+        writeln!(text, "  - apiGroups: {}", list(groups)?)?;
+        writeln!(text, "    resources: {}", list(resources)?)?;
     }
-    if !permission.names.is_empty() {
-        writeln!(text, "    resourceNames: {}", list(permission.names)?)?;
+    if !names.is_empty() {
+        writeln!(text, "    resourceNames: {}", list(names)?)?;
     }
-    writeln!(text, "    verbs: {}", list(permission.verbs)?)?;
+    writeln!(text, "    verbs: {}", list(verbs)?)?;
     Ok(())
 }
 
@@ -141,9 +208,9 @@ fn binding(
 /// The page for those who have to agree to it.
 pub(crate) fn page() -> String {
     let mut text = format!(
-        "{PAGE_HEADER}# Permissions\n\nEverything that the operator and its Jobs may do on the master. Seeds are read with the kubeconfig that each Seed\nnames, with what that grants.\n"
+        "{PAGE_HEADER}# Permissions\n\nEverything that the operator and its Jobs may do on the master. Seeds are read, and restored, with the kubeconfig that each\nSeed names, with what that grants.\n"
     );
-    for account in &ACCOUNTS {
+    for account in ACCOUNTS.iter().chain([&RESTORE_ACCOUNT]) {
         let _ = write!(
             text,
             "\n## ServiceAccount `{}`\n\nFor {}.\n",
@@ -170,7 +237,22 @@ pub(crate) fn page() -> String {
             }
         }
     }
+    readers(&mut text);
     text
+}
+
+/// Writing to a String cannot fail.
+fn readers(text: &mut String) {
+    let _ = write!(
+        text,
+        "\n## People who plan: `{READER}`\n\nThe ClusterRole and the Role in `{NAMESPACE}` of this name hold what the \
+         operator reads, without Secrets, Presets and logs, and nothing else. Nobody is bound to them. They are enough for \
+         `kubectl kkp-upgrade plan`, which names what it could not see. The `KubermaticConfiguration` holds credentials of \
+         the dashboard: who has the Role can read them.\n\nA plan that shows a digest to approve also needs what is left \
+         out: the ClusterRole `{READER_CREDENTIALS}` (Presets hold credentials of cloud providers), and the ClusterRole \
+         `{READER_SECRETS}` bound in `{NAMESPACE}` and in those of the namespaces above that exist. **Who may read Secrets \
+         in `{NAMESPACE}` holds the kubeconfigs of all seeds.**\n"
+    );
 }
 
 /// Writing to a String cannot fail.
@@ -219,9 +301,24 @@ mod tests {
             let bound = documents
                 .iter()
                 .any(|other| key(other, other["kind"].as_str().unwrap()) == format!("{binding} {name}"));
-            assert!(bound || name == "kkp-upgrade-operator-chart-releases", "{name}");
+            assert!(bound || name.as_str().unwrap().ends_with("-chart-releases"), "{name}");
         }
+        let readers: Vec<Value> = serde_saphyr::from_multiple(&reader_yaml().unwrap()).unwrap();
+        let kinds: Vec<&str> = readers.iter().map(|role| role["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["ClusterRole", "Role", "ClusterRole"]);
+        assert!(documents.iter().any(|role| role["metadata"]["name"] == READER_SECRETS));
+        let how_to = include_str!("../../../docs/how-to/plan-before.md");
+        for name in [READER, READER_CREDENTIALS, READER_SECRETS, NAMESPACE]
+            .iter()
+            .chain(&CHART_NAMESPACES)
+        {
+            assert!(how_to.contains(name), "{name} is not in the how-to for readers");
+        }
+        let restore: Vec<Value> = serde_saphyr::from_multiple(&restore_yaml().unwrap()).unwrap();
+        let kinds: Vec<&str> = restore.iter().map(|one| one["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]);
         let bindings: Vec<Value> = serde_saphyr::from_multiple(&chart_namespaces_yaml().unwrap()).unwrap();
-        assert_eq!(bindings.len(), CHART_NAMESPACES.len());
+        // Of the operator and of the backup.
+        assert_eq!(bindings.len(), 2 * CHART_NAMESPACES.len());
     }
 }

@@ -20,7 +20,7 @@ pub struct Request {
     pub resource: String,
     /// Name of the object.
     pub name: String,
-    /// Whether it asked for a dry run, which stores nothing.
+    /// Whether it asked for a dry run or about rights, which stores nothing.
     pub dry_run: bool,
 }
 
@@ -76,7 +76,9 @@ fn request(line: &str) -> Option<Request> {
         verb,
         resource: text("/objectRef/resource"),
         name: text("/objectRef/name"),
-        dry_run: text("/requestURI").contains("dryRun="),
+        dry_run: ["dryRun=", "/authorization.k8s.io/"]
+            .iter()
+            .any(|part| text("/requestURI").contains(part)),
     })
 }
 

@@ -18,6 +18,9 @@ pub struct Figure {
     /// What it must not exceed, where the project has said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
+    /// What it must reach, where the project has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
     /// What made it: shape, number of samples, load of the machine.
     pub conditions: String,
 }
@@ -30,6 +33,7 @@ impl Figure {
             value,
             unit,
             target: None,
+            floor: None,
             conditions: conditions.into(),
         }
     }
@@ -39,6 +43,26 @@ impl Figure {
     pub fn at_most(mut self, target: f64) -> Self {
         self.target = Some(target);
         self
+    }
+
+    /// With a bound from below.
+    #[must_use]
+    pub fn at_least(mut self, floor: f64) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
+    /// The bound and whether it is kept, for people.
+    fn verdict(&self) -> String {
+        let bounds = [
+            self.target.map(|target| ("≤", target, self.value <= target)),
+            self.floor.map(|floor| ("≥", floor, self.value >= floor)),
+        ];
+        let words = bounds.into_iter().flatten().map(|(sign, bound, kept)| {
+            let word = if kept { "met" } else { "MISSED" };
+            format!("{sign} {bound} {} {word}", self.unit)
+        });
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -66,7 +90,7 @@ impl Report {
             machine: machine(),
             commit: commit(repository),
             time: jiff::Timestamp::now().to_string(),
-            command: format!("cargo bench-run -- {}", arguments.join(" ")),
+            command: format!("cargo bench-run {}", arguments.join(" ")),
             figures: Vec::new(),
         }
     }
@@ -80,14 +104,10 @@ impl Report {
             .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(["figure", "value", "target", "conditions"]);
         for figure in &self.figures {
-            let target = figure.target.map_or_else(String::new, |target| {
-                let word = if figure.value <= target { "met" } else { "MISSED" };
-                format!("≤ {target} {} {word}", figure.unit)
-            });
             table.add_row([
                 figure.name.clone(),
                 format!("{} {}", number(figure.value), figure.unit),
-                target,
+                figure.verdict(),
                 figure.conditions.clone(),
             ]);
         }
@@ -186,8 +206,11 @@ mod tests {
         report.figures = vec![
             Figure::new("a", 2.0, "s", "x").at_most(1.0),
             Figure::new("b", 1.0, "s", "x").at_most(1.0),
+            Figure::new("c", 59.0, "%", "x").at_least(60.0),
+            Figure::new("d", 60.0, "%", "x").at_least(50.0),
         ];
         let table = report.table();
-        assert!(table.contains("MISSED") && table.contains("≤ 1 s met"));
+        assert!(table.contains("≤ 1 s MISSED") && table.contains("≤ 1 s met"));
+        assert!(table.contains("≥ 60 % MISSED") && table.contains("≥ 50 % met"));
     }
 }

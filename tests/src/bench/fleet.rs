@@ -31,6 +31,8 @@ pub const DEPLOYMENTS: [&str; 4] = [
     "nodeport-proxy-updater",
 ];
 const KKP: &str = "kubermatic.k8c.io/v1";
+/// Nodes of a light seed.
+const NODES: usize = 3;
 
 /// How many seeds and user clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,6 +176,10 @@ impl FleetSeed {
             store.put("namespaces", &objects::namespace(namespace, &self.name));
         }
         store.put("customresourcedefinitions", &objects::cluster_crd(&tag));
+        store.put("storageclasses", &objects::storage_class());
+        for number in 1..=NODES {
+            store.put("nodes", &objects::node(&format!("{}-worker-{number}", self.name)));
+        }
         for name in DEPLOYMENTS {
             store.put("deployments", &objects::deployment(name, NAMESPACE, &tag, LIMIT, true));
             store.put("pods", &objects::pod(name, &tag));

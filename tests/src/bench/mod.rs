@@ -2,6 +2,7 @@
 //! timed tests. The shipped binary is measured, in a Pod of the lab.
 
 pub mod audit;
+pub mod backup;
 pub mod figures;
 pub mod fleet;
 pub mod objects;
@@ -42,11 +43,15 @@ enum Subject {
     Overhead,
     /// Size of the binary.
     Size,
+    /// From a KKPUpgrade in mode Plan to its plan, on a large platform.
+    Rules,
+    /// A backup of a large seed against a plain list of the same objects and against kubectl, and the way back.
+    Backup,
 }
 
 /// Measures the shipped operator and prints a table.
 #[derive(Parser)]
-#[command(name = "cargo bench-run --")]
+#[command(name = "cargo bench-run")]
 pub struct Options {
     /// What to measure; everything if nothing is named. Reaction, memory, rest and calls come out of the same runs.
     #[arg(value_enum)]
@@ -54,12 +59,13 @@ pub struct Options {
     /// Number of seeds, instead of the usual shapes.
     #[arg(long)]
     seeds: Option<usize>,
-    /// User clusters of each seed, where the number of seeds is given.
-    #[arg(long, default_value_t = 200)]
-    clusters: usize,
-    /// How often blockers and aborts are repeated for each shape.
-    #[arg(long, default_value_t = 8)]
-    pub repeat: usize,
+    /// User clusters of each seed, where the number of seeds is given (default 200), and of the backup (default 10,000).
+    #[arg(long)]
+    clusters: Option<usize>,
+    /// How often blockers and aborts are repeated for each shape (default 8), and the backup beside what it is compared with
+    /// (default 3).
+    #[arg(long)]
+    repeat: Option<usize>,
     /// Seconds that all user clusters together take to converge.
     #[arg(long, default_value_t = 60)]
     convergence: u64,
@@ -83,12 +89,34 @@ impl Options {
         self.wants(Subject::Reaction)
     }
 
+    fn clusters(&self) -> usize {
+        self.clusters.unwrap_or(200)
+    }
+
+    /// How often blockers and aborts are repeated for each shape.
+    fn repeat(&self) -> usize {
+        self.repeat.unwrap_or(8)
+    }
+
     fn rest(&self) -> Duration {
         Duration::from_secs(self.rest)
     }
 
     fn convergence(&self) -> Duration {
         Duration::from_secs(self.convergence)
+    }
+
+    fn shape_of_rules(&self) -> Shape {
+        match self.seeds {
+            Some(seeds) => Shape {
+                seeds,
+                clusters: self.clusters(),
+            },
+            None => Shape {
+                seeds: 3,
+                clusters: 10_000,
+            },
+        }
     }
 
     fn shapes(&self) -> BTreeSet<Shape> {
@@ -99,7 +127,7 @@ impl Options {
         let fleets = [Subject::Reaction, Subject::Rest, Subject::Calls];
         let moving = fleets.iter().any(|subject| self.wants(*subject));
         match self.seeds {
-            Some(seeds) if moving || self.wants(Subject::Memory) => add(seeds, self.clusters),
+            Some(seeds) if moving || self.wants(Subject::Memory) => add(seeds, self.clusters()),
             Some(_) => {}
             None => {
                 if moving {
@@ -134,7 +162,7 @@ impl Teller {
 /// # Errors
 /// When something cannot be measured; a missed target is only said.
 pub fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let program = OsString::from("cargo bench-run --");
+    let program = OsString::from("cargo bench-run");
     let options = Options::parse_from(std::iter::once(&program).chain(arguments));
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -162,6 +190,22 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
             .extend(Box::pin(overhead::measure(&operator, &tell)).await?);
     }
     let mut code = ExitCode::SUCCESS;
+    if options.wants(Subject::Rules) {
+        let figures = &mut report.figures;
+        let shape = options.shape_of_rules();
+        if let Err(error) = Box::pin(scenario::measure_rules(shape, &operator, &tell, figures)).await {
+            tell.say(&format!("{shape}: rules not measured: {error:#}"));
+            code = ExitCode::FAILURE;
+        }
+    }
+    if options.wants(Subject::Backup) {
+        let figures = &mut report.figures;
+        let (clusters, repeat) = (options.clusters.unwrap_or(10_000), options.repeat.unwrap_or(3));
+        if let Err(error) = Box::pin(backup::measure(&operator, clusters, repeat, &tell, figures)).await {
+            tell.say(&format!("backup not measured to its end: {error:#}"));
+            code = ExitCode::FAILURE;
+        }
+    }
     for shape in options.shapes() {
         let figures = &mut report.figures;
         if let Err(error) = Box::pin(scenario::measure(shape, &operator, options, &tell, figures)).await {

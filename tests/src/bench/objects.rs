@@ -85,7 +85,7 @@ impl ClusterTemplates {
 }
 
 /// A user cluster; `updating` = its resources are being rolled.
-fn cluster(name: &str, tag: &str, updating: bool) -> Value {
+pub(super) fn cluster(name: &str, tag: &str, updating: bool) -> Value {
     let conditions: Map<String, Value> = CONDITIONS
         .iter()
         .map(|kind| {
@@ -152,7 +152,7 @@ fn cluster_spec(name: &str) -> Value {
 }
 
 /// An Addon of a user cluster.
-fn addon(name: &str, cluster: &str, tag: &str) -> Value {
+pub(super) fn addon(name: &str, cluster: &str, tag: &str) -> Value {
     let condition = |reason: &str| {
         json!({"kubermaticVersion": tag, "lastHeartbeatTime": "2026-11-20T22:14:09Z", "lastTransitionTime": CREATED,
             "reason": reason, "status": "True"})
@@ -245,9 +245,20 @@ fn pod_spec(name: &str, tag: &str, limit: i64) -> Value {
 #[must_use]
 pub fn pod(deployment: &str, tag: &str) -> Value {
     let name = format!("{deployment}-568777d9b9-x7k2p");
+    let mut metadata = metadata(
+        &name,
+        Some("kubermatic"),
+        &json!({"app.kubernetes.io/name": deployment}),
+        &json!([]),
+    );
+    own(
+        &mut metadata,
+        "apps/v1",
+        "ReplicaSet",
+        &format!("{deployment}-568777d9b9"),
+    );
     let object = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": metadata(&name, Some("kubermatic"), &json!({"app.kubernetes.io/name": deployment}), &json!([])),
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": pod_spec(deployment, tag, 10),
         "status": {"phase": "Running", "podIP": "10.244.3.17", "hostIP": "192.0.2.11", "startTime": CREATED,
             "containerStatuses": [{"name": deployment, "ready": true, "restartCount": 0, "image": "", "imageID": "",
@@ -262,6 +273,29 @@ pub fn namespace(name: &str, seed: &str) -> Value {
     let mut metadata = metadata(name, None, &json!({}), &json!([]));
     set(&mut metadata, "uid", json!(uid(&format!("{seed}/{name}"))));
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "spec": {}, "status": {"phase": "Active"}})
+}
+
+/// The `StorageClass` that etcd of user clusters asks for.
+#[must_use]
+pub fn storage_class() -> Value {
+    json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": metadata("kubermatic-fast", None, &json!({}), &json!([])),
+        "provisioner": "csi.example.com", "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true})
+}
+
+/// A node that can take Pods.
+#[must_use]
+pub fn node(name: &str) -> Value {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": metadata(name, None, &json!({"kubernetes.io/os": "linux"}), &json!([])),
+        "spec": {"podCIDR": "10.244.3.0/24", "providerID": format!("example://{name}")},
+        "status": {
+            "capacity": {"cpu": "16", "memory": "64Gi", "pods": "110"}, "allocatable": {"cpu": "15", "memory": "60Gi", "pods": "110"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTransitionTime": CREATED}],
+            "nodeInfo": {"kubeletVersion": "v1.36.3", "containerRuntimeVersion": "containerd://2.1.4", "osImage": "Ubuntu 24.04 LTS",
+                "kernelVersion": "6.8.0-60-generic", "architecture": "amd64"},
+        },
+    });
+    with_managed_fields(object, "kubelet")
 }
 
 /// The CRD whose annotation says which version of KKP brought it.

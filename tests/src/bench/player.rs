@@ -8,8 +8,9 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kkp_lab::platform::MASTER;
 use kkp_upgrade_kkp::types::KubermaticConfiguration;
-use kube::Api;
+use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +29,9 @@ pub struct LimitFollower {
     pub in_force: watch::Receiver<(i64, Timestamp)>,
     /// KKP's version on the seeds, as a tag.
     pub tag: watch::Sender<String>,
+    configurations: Api<KubermaticConfiguration>,
+    /// resourceVersion of the configuration that the seeds follow.
+    followed: watch::Receiver<String>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -42,15 +46,18 @@ impl LimitFollower {
         let (hold, mut released) = watch::channel(false);
         let (tag, current_tag) = watch::channel(format!("v{}", super::fleet::FROM));
         let (sender, in_force) = watch::channel((LIMIT, Timestamp::now()));
+        let (follows, followed) = watch::channel(String::new());
         let seeds = fleet.seeds.clone();
+        let watched = configurations.clone();
         let task = tokio::spawn(async move {
-            let stream = watcher(configurations, watcher::Config::default())
+            let stream = watcher(watched, watcher::Config::default())
                 .default_backoff()
                 .applied_objects();
             let mut stream = std::pin::pin!(stream);
             let mut current = LIMIT;
             while let Some(event) = stream.next().await {
                 let Ok(configuration) = event else { continue };
+                let version = configuration.resource_version().unwrap_or_default();
                 let wanted = configuration
                     .spec
                     .seed_controller
@@ -58,22 +65,36 @@ impl LimitFollower {
                     .get()
                     .copied();
                 let wanted = wanted.map_or(LIMIT, i64::from);
-                if wanted == current {
-                    continue;
+                if wanted != current {
+                    let _ = released.wait_for(|holds| !holds).await;
+                    let tag = current_tag.borrow().clone();
+                    let time = carry(&seeds, &tag, wanted).await;
+                    current = wanted;
+                    sender.send_replace((wanted, time));
                 }
-                let _ = released.wait_for(|holds| !holds).await;
-                let tag = current_tag.borrow().clone();
-                let time = carry(&seeds, &tag, wanted).await;
-                current = wanted;
-                sender.send_replace((wanted, time));
+                follows.send_replace(version);
             }
         });
         Ok(Self {
             hold,
             in_force,
             tag,
+            configurations,
+            followed,
             _task: AbortOnDropHandle::new(task),
         })
+    }
+
+    /// Waits until the seeds follow the configuration as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the follower ended.
+    pub async fn follows(&self) -> anyhow::Result<()> {
+        let list = self.configurations.list(&ListParams::default()).await?;
+        let configuration = list.items.first().context("no KubermaticConfiguration")?;
+        let version = configuration.resource_version().unwrap_or_default();
+        self.followed.clone().wait_for(|followed| *followed == version).await?;
+        Ok(())
     }
 
     /// When this limit came into force everywhere.

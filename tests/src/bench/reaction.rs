@@ -194,6 +194,9 @@ pub async fn aborts(scenario: &mut Scenario, repeat: usize) -> anyhow::Result<()
         note(scenario, "abort → lastHandledAbort", &name, cause, handled)?;
         scenario.follower.hold.send_replace(false);
         scenario.until(&name, is_terminal).await?;
+        // The seeds are held back once more in the next turn: by then they must have the old limit again, or the next run
+        // finds its limit in force and goes on.
+        scenario.follower.follows().await?;
         scenario.bed().delete(&name).await?;
     }
     Ok(())

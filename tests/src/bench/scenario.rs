@@ -50,29 +50,78 @@ pub async fn measure(
         "{shape} user clusters: starting master, {} light seeds",
         shape.seeds
     ));
-    let fleet = Fleet::start(shape, operator).await?;
-    let follower = LimitFollower::start(&fleet)?;
-    fleet.bed.install_operator().await?;
-    let record = Record::start(&fleet.bed, &format!("v{TO}"));
-    let mut scenario = Scenario {
-        fleet,
-        follower,
-        record,
-        edges: Vec::new(),
-    };
+    let mut scenario = Scenario::start(shape, operator).await?;
     let result = Box::pin(scenario.run(options, tell, figures)).await;
     reaction::figures(&scenario.edges, shape, figures);
-    drop(scenario.record);
-    drop(scenario.follower);
-    let lab = scenario.fleet.bed.running.lab;
-    if result.is_err() {
-        tell.say(&format!("logs are in {}", lab.keep_folder()?.display()));
-    }
-    lab.stop()?;
-    result
+    scenario.stop(result, tell)
+}
+
+/// Measures what a plan costs on one shape: from the KKPUpgrade to the plan that says what blocks, or that nothing does.
+///
+/// # Errors
+/// When no plan comes about.
+pub async fn measure_rules(
+    shape: Shape,
+    operator: &std::path::Path,
+    tell: &Teller,
+    figures: &mut Vec<Figure>,
+) -> anyhow::Result<()> {
+    tell.say(&format!("{shape} user clusters: a plan"));
+    let scenario = Scenario::start(shape, operator).await?;
+    let result = Box::pin(scenario.plan(figures)).await;
+    scenario.stop(result, tell)
 }
 
 impl Scenario {
+    async fn start(shape: Shape, operator: &std::path::Path) -> anyhow::Result<Self> {
+        let fleet = Fleet::start(shape, operator).await?;
+        let follower = LimitFollower::start(&fleet)?;
+        fleet.bed.install_operator().await?;
+        let record = Record::start(&fleet.bed, &format!("v{TO}"));
+        Ok(Self {
+            fleet,
+            follower,
+            record,
+            edges: Vec::new(),
+        })
+    }
+
+    fn stop(self, result: anyhow::Result<()>, tell: &Teller) -> anyhow::Result<()> {
+        drop(self.record);
+        drop(self.follower);
+        let lab = self.fleet.bed.running.lab;
+        if result.is_err() {
+            tell.say(&format!("logs are in {}", lab.keep_folder()?.display()));
+        }
+        lab.stop()?;
+        result
+    }
+
+    async fn plan(&self, figures: &mut Vec<Figure>) -> anyhow::Result<()> {
+        let name = "measured-plan";
+        let began = Timestamp::now();
+        let worked = shipped::processor_time(self.bed())?;
+        self.create(upgrade(name, "Plan", SOAK, false)).await?;
+        let planned = |status: &Status| status.plan.as_ref().is_some_and(|plan| !plan.digest.is_empty());
+        self.until(name, planned).await?;
+        let seen = self
+            .record
+            .seen()
+            .first(name, planned)
+            .context("the plan was not seen")?;
+        let worked = shipped::processor_time(self.bed())? - worked;
+        let highest = shipped::memory(self.bed())?.highest;
+        let calls = self.fleet.seeds.iter().flat_map(|seed| seed.api.store.calls());
+        let calls = calls.filter(|call| call.time >= began && call.time <= seen).count();
+        let conditions = format!("{} light seeds, {}", self.fleet.shape, load());
+        let figure = |name: &str, value, unit| Figure::new(name, value, unit, conditions.clone());
+        figures.push(figure("from KKPUpgrade to its plan", seconds(began, seen).as_secs_f64(), "s").at_most(20.0));
+        figures.push(figure("memory, highest, of a plan", highest, "MiB").at_most(300.0));
+        figures.push(figure("processor time of a plan", worked, "s"));
+        figures.push(figure("API calls on all seeds for a plan", float(calls), ""));
+        Ok(())
+    }
+
     /// The bed.
     #[must_use]
     pub fn bed(&self) -> &Bed {
@@ -85,8 +134,8 @@ impl Scenario {
         memory_figures(figures, "at rest, no KKPUpgrade", shape, before, false);
         if options.wants_reaction() {
             tell.say(&format!("{shape}: blockers that come and go, aborts"));
-            Box::pin(reaction::plans(self, options.repeat)).await?;
-            Box::pin(reaction::aborts(self, options.repeat)).await?;
+            Box::pin(reaction::plans(self, options.repeat())).await?;
+            Box::pin(reaction::aborts(self, options.repeat())).await?;
         }
         tell.say(&format!("{shape}: upgrade"));
         let began = Timestamp::now();

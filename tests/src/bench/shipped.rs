@@ -60,7 +60,7 @@ pub fn size(program: &Path) -> anyhow::Result<Figure> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / 1024.0 / 1024.0
 }
 

@@ -140,7 +140,7 @@ fn effect(event: &Value) -> Option<String> {
     let writes = matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection");
     let ignored = matches!(
         resource,
-        "events" | "selfsubjectaccessreviews" | "tokenreviews" | "subjectaccessreviews"
+        "events" | "selfsubjectaccessreviews" | "selfsubjectrulesreviews" | "subjectaccessreviews" | "tokenreviews"
     ) || (resource == "kkpupgrades" && subresource == "status")
         || name == "kkp-upgrade-operator-leader"
         || (resource == "configmaps" && verb == "update" && name.ends_with("-plan"))

@@ -78,6 +78,7 @@ pub fn peer_name(peer: &Peer) -> String {
         Peer::Master => "master".to_owned(),
         Peer::LeaderElection => "leader-election".to_owned(),
         Peer::Seed { name } => format!("seed/{name}"),
+        Peer::UserCluster { seed, name } => format!("user-cluster/{seed}/{name}"),
         Peer::Preparation => "preparation".to_owned(),
         Peer::Backup => "backup".to_owned(),
     }

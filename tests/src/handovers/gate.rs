@@ -105,7 +105,8 @@ fn guarded(address: SocketAddr, pod: &str, peer: &Peer, client: Client) -> Clien
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let (client, pod) = (client.clone(), pod.clone());
         async move {
-            let asks_only = request.uri().query().is_some_and(|query| query.contains("dryRun="));
+            let tries = request.uri().query().is_some_and(|query| query.contains("dryRun="));
+            let asks_only = tries || request.uri().path().contains("/authorization.k8s.io/");
             if request.method() == Method::GET || asks_only {
                 return client.send(request).await;
             }

@@ -22,7 +22,7 @@ pub const RETRY: Duration = Duration::from_millis(100);
 /// The platform's own limit.
 pub const ORIGINAL: i64 = 7;
 /// Longest that anything here may take.
-pub const DEADLINE: Duration = Duration::from_mins(2);
+pub const DEADLINE: Duration = Duration::from_mins(5);
 const DEPLOYMENT: &str = "deployment/kkp-upgrade-operator";
 
 /// Soak of the upgrades of these tests, in seconds.

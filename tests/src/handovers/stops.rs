@@ -14,7 +14,7 @@ use crate::bed::Bed;
 
 /// So many writes begin: the last but one, which is the new leader's effect behind its status, has been answered then.
 const WRITES: usize = 3;
-/// How long the others may have nothing to write.
+/// How long the others may have nothing to write, counted anew at each of their writes.
 const SILENCE: Duration = Duration::from_secs(8);
 
 /// At which writes a leader is stopped, and until when.
@@ -33,7 +33,7 @@ pub enum Writes {
 pub struct Stop {
     /// The write.
     pub what: String,
-    /// Writes that others began meanwhile, the election aside.
+    /// Writes that others began meanwhile, the election and events aside.
     pub others: usize,
     /// How long it lasted.
     pub lasted: Duration,
@@ -67,6 +67,8 @@ struct Stopped {
     what: String,
     others: usize,
     since: Instant,
+    /// When the last of them began.
+    last: Instant,
 }
 
 /// Lets a run pass through the gate and stops each leader at the next write that was not stopped at before, until the run
@@ -90,7 +92,7 @@ pub async fn stop_at(bed: &Bed, gate: &mut Gate, writes: Writes, stops: &mut Sto
                 last = Instant::now();
             } else {
                 if let Some(now) = stopped.as_mut() {
-                    now.others += usize::from(held.call.pod != now.pod && !held.call.election);
+                    now.saw(&held.call);
                 }
                 held.pass().await;
             }
@@ -111,11 +113,18 @@ pub async fn stop_at(bed: &Bed, gate: &mut Gate, writes: Writes, stops: &mut Sto
 }
 
 impl Stopped {
+    fn saw(&mut self, call: &Call) {
+        if call.pod != self.pod && !call.election && !call.what.contains(" events ") {
+            self.others += 1;
+            self.last = Instant::now();
+        }
+    }
+
     fn is_over(&self, writes: Writes, run: bool) -> bool {
         if matches!(writes, Writes::JobUntilDone(_)) {
             return run;
         }
-        self.others >= WRITES || self.since.elapsed() > SILENCE
+        self.others >= WRITES || self.last.elapsed() > SILENCE
     }
 }
 
@@ -166,6 +175,7 @@ async fn halt(bed: &Bed, held: Held, what: String) -> anyhow::Result<Stopped> {
         what,
         others: 0,
         since: Instant::now(),
+        last: Instant::now(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::run::{BackupArguments, Run};
 use crate::{
-    AttemptFolder, BackupError, ClusterIdentity, ReadLimits, Scope, SnapshotRequest, Source, Written, identify,
-    write_snapshot,
+    AttemptFolder, BackupError, ClusterIdentity, KeyPair, Reach, ReadLimits, Recipients, Snapshot, SnapshotRequest,
+    Source, identify, write_snapshot,
 };
 
 type Collections = BTreeMap<String, Vec<Value>>;
@@ -24,6 +24,23 @@ type Hook = Box<dyn FnMut(&str, &mut State) -> Option<(u16, Value)> + Send>;
 pub(super) const CLUSTERS: &str = "/apis/kubermatic.k8c.io/v1/clusters";
 pub(super) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 pub(super) const MAPS: &str = "/api/v1/namespaces/kubermatic/configmaps";
+const NAMESPACES: &str = "/api/v1/namespaces";
+/// Kinds that every API server has, also without an object.
+const BUILT_IN: [&str; 10] = [
+    "/namespaces",
+    "/configmaps",
+    "/secrets",
+    "/mutatingwebhookconfigurations",
+    "/validatingwebhookconfigurations",
+    "/ingresses",
+    "/clusterrolebindings",
+    "/clusterroles",
+    "/rolebindings",
+    "/roles",
+];
+
+/// The key of all archives that tests write.
+pub(super) static KEY: LazyLock<KeyPair> = LazyLock::new(KeyPair::generate);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -82,6 +99,38 @@ impl State {
         self.add(CRDS, crd(group, plural, version));
     }
 
+    /// A namespace, and what is in it.
+    pub(super) fn add_namespace(&mut self, name: &str) {
+        self.add(NAMESPACES, json!({"metadata": {"name": name}}));
+    }
+
+    pub(super) fn add_secret(&mut self, namespace: &str, name: &str, content: &str) {
+        let secret = json!({"metadata": {"name": name, "namespace": namespace}, "data": {"value": content}});
+        self.add(&format!("{NAMESPACES}/{namespace}/secrets"), secret);
+    }
+
+    /// The objects of a collection; one over all namespaces is put together from theirs.
+    fn list(&self, at: u64, path: &str) -> Option<Vec<Value>> {
+        let (_, then) = self.history.range(..=at).next_back()?;
+        if let Some(objects) = then.get(path) {
+            return Some(objects.clone());
+        }
+        let (root, plural) = path.rsplit_once('/')?;
+        let within = |place: &str| {
+            let rest = place
+                .strip_prefix(root)
+                .and_then(|rest| rest.strip_prefix("/namespaces/"));
+            rest.and_then(|rest| rest.split_once('/'))
+                .is_some_and(|(_, found)| found == plural)
+        };
+        let all: Vec<Value> = then
+            .iter()
+            .filter(|(place, _)| within(place))
+            .flat_map(|(_, all)| all.clone())
+            .collect();
+        (!all.is_empty() || BUILT_IN.iter().any(|kind| path.ends_with(kind))).then_some(all)
+    }
+
     fn answer(&self, path: &str, query: &BTreeMap<String, String>) -> (u16, Value) {
         if let Some(document) = self.documents.get(path) {
             return (200, document.clone());
@@ -102,12 +151,7 @@ impl State {
         if at < self.compacted {
             return (410, failure(410, "Expired", "too old resource version"));
         }
-        let Some(objects) = self
-            .history
-            .range(..=at)
-            .next_back()
-            .and_then(|(_, then)| then.get(path))
-        else {
+        let Some(objects) = self.list(at, path) else {
             return (
                 404,
                 failure(404, "NotFound", "the server could not find the requested resource"),
@@ -150,7 +194,7 @@ pub(super) struct FakeApi {
 }
 
 impl FakeApi {
-    /// A platform with seven clusters and a `ConfigMap`.
+    /// A platform with seven clusters, a `ConfigMap` and three namespaces, of which one is KKP's.
     pub(super) fn platform() -> Self {
         let mut state = State::default();
         state.documents.insert(
@@ -164,6 +208,9 @@ impl FakeApi {
         state
             .documents
             .insert("/version".to_owned(), json!({"gitVersion": "v1.36.0"}));
+        for namespace in ["default", "kube-system", "kubermatic"] {
+            state.add_namespace(namespace);
+        }
         state.add_kind("kubermatic.k8c.io", "v1", "clusters", "Cluster");
         for number in 1..=7 {
             state.add(CLUSTERS, cluster(&format!("c{number}"), "first"));
@@ -227,33 +274,55 @@ impl FakeApi {
             name: "run-1".to_owned(),
             target: "master".to_owned(),
             platform_version: "2.30.6".to_owned(),
-            scope: Scope::kkp("kubermatic"),
+            namespace: "kubermatic".to_owned(),
+            reach: Reach::Named,
+            recipients: Recipients::parse(std::slice::from_ref(&KEY.recipient)).unwrap(),
             cluster: identify(&self.source(500)).await.unwrap(),
             started: Timestamp::UNIX_EPOCH,
         }
     }
 
     /// Takes a snapshot, pages of three, into a fresh folder.
-    pub(super) async fn snapshot(&self, volume: &Path) -> (AttemptFolder, Result<Written, BackupError>) {
+    pub(super) async fn snapshot(&self, volume: &Path) -> (AttemptFolder, Result<Snapshot, BackupError>) {
+        self.snapshot_with(volume, Reach::Named).await
+    }
+
+    pub(super) async fn snapshot_with(
+        &self,
+        volume: &Path,
+        reach: Reach,
+    ) -> (AttemptFolder, Result<Snapshot, BackupError>) {
         let folder = AttemptFolder::claim(volume, "run-1", "master").unwrap();
-        let written = write_snapshot(&self.source(3), &self.request().await, &folder).await;
+        let request = SnapshotRequest {
+            reach,
+            ..self.request().await
+        };
+        let written = write_snapshot(&self.source(3), &request, &folder).await;
         (folder, written)
     }
 
     pub(super) fn run(&self, volume: &Path) -> Run {
+        self.run_on(volume.into(), volume)
+    }
+
+    /// The same on any store, with the result in this folder.
+    pub(super) fn run_on(&self, store: crate::Store, volume: &Path) -> Run {
         Run {
             source: self.source(3),
+            store,
             arguments: BackupArguments {
                 kubeconfig: None,
                 target: "master".to_owned(),
                 namespace: "kubermatic".to_owned(),
-                destination: volume.to_owned(),
+                store: crate::StoreArguments::volume(volume),
                 name: "run-1".to_owned(),
                 platform_version: "2.30.6".to_owned(),
+                recipients: vec![KEY.recipient.clone()],
                 cluster_uid: None,
                 result_file: volume.join("result"),
                 verify_only: false,
                 manifest_digest: None,
+                identity: None,
             },
             cluster: ClusterIdentity {
                 uid: "cluster-one".to_owned(),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::fake_api::{CLUSTERS, CRDS, FakeApi, cluster, crd, failure};
+use super::plaintext;
 use crate::{BackupError, compare_at_revision, read_back};
 
 type Forgery = fn(&mut Vec<serde_json::Value>);
@@ -21,12 +22,14 @@ fn entries(folder: &crate::AttemptFolder) -> Vec<String> {
 async fn lists_are_paged_and_exact() {
     let (api, volume) = (FakeApi::platform(), volume());
     let (_, written) = api.snapshot(volume.path()).await;
-    let manifest = written.unwrap().manifest;
-    assert_eq!(manifest.objects, 9);
+    let manifest = written.unwrap().written.manifest;
+    assert_eq!(manifest.objects, 10);
     let log = api.change(|state| state.log.clone());
-    let read: Vec<&String> = log
+    // Before the pin, namespaces of user clusters are looked up: that list is not at the pinned revision.
+    let from = log.iter().position(|line| line.contains("Exact")).unwrap();
+    let read: Vec<&String> = log[from..]
         .iter()
-        .filter(|line| line.starts_with(CLUSTERS) && !line.contains("limit=1&") && !line.ends_with("limit=1"))
+        .filter(|line| line.starts_with(CLUSTERS) && (line.contains("Exact") || line.contains("continue=")))
         .collect();
     assert_eq!(read.len(), 3, "{log:?}");
     assert!(
@@ -47,9 +50,10 @@ async fn lists_are_paged_and_exact() {
 #[tokio::test]
 async fn writes_in_between_do_not_show() {
     let (api, volume) = (FakeApi::platform(), volume());
-    let mut once = true;
+    let (mut once, mut pinned) = (true, false);
     api.on_request(move |address, state| {
-        if address.contains("continue=") && std::mem::take(&mut once) {
+        pinned |= address.contains("Exact");
+        if pinned && address.contains("continue=") && std::mem::take(&mut once) {
             state.write(CLUSTERS, |clusters| {
                 clusters.clear();
                 clusters.push(cluster("c9", "later"));
@@ -58,11 +62,14 @@ async fn writes_in_between_do_not_show() {
         None
     });
     let (_, written) = api.snapshot(volume.path()).await;
-    let manifest = written.unwrap().manifest;
+    let snapshot = written.unwrap();
+    let manifest = &snapshot.written.manifest;
     let clusters = manifest.kinds.iter().find(|kind| kind.plural == "clusters").unwrap();
     assert_eq!(clusters.count, 7);
     assert!(!api.change(|state| state.history.last_key_value().unwrap().1[CLUSTERS].len() == 7));
-    compare_at_revision(&api.source(2), &manifest).await.unwrap();
+    compare_at_revision(&api.source(2), manifest, &snapshot.ledger)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -84,8 +91,10 @@ async fn another_moment_than_asked_for_is_refused() {
 #[tokio::test]
 async fn compaction_in_the_middle_of_a_list_is_told_apart() {
     let (api, volume) = (FakeApi::platform(), volume());
-    api.on_request(|address, state| {
-        if address.contains("continue=") {
+    let mut pinned = false;
+    api.on_request(move |address, state| {
+        pinned |= address.contains("Exact");
+        if pinned && address.contains("continue=") {
             state.write(CLUSTERS, |_| {});
             state.compacted = state.revision;
         }
@@ -151,7 +160,7 @@ async fn new_kinds_and_groups_come_by_themselves_and_foreign_ones_stay_out() {
             json!({"name": "reviews", "kind": "Review", "namespaced": false, "singularName": "", "verbs": ["create"]}),
         );
     });
-    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    let manifest = api.snapshot(volume.path()).await.1.unwrap().written.manifest;
     let kinds: Vec<(&str, &str, u64)> = manifest
         .kinds
         .iter()
@@ -161,15 +170,24 @@ async fn new_kinds_and_groups_come_by_themselves_and_foreign_ones_stay_out() {
         kinds,
         [
             ("configmaps", "v1", 1),
+            ("namespaces", "v1", 1),
+            ("secrets", "v1", 0),
+            ("mutatingwebhookconfigurations", "v1", 0),
+            ("validatingwebhookconfigurations", "v1", 0),
             ("customresourcedefinitions", "v1", 3),
             ("widgets", "v1alpha1", 1),
             ("gadgets", "v2", 0),
-            ("clusters", "v1", 7)
+            ("clusters", "v1", 7),
+            ("ingresses", "v1", 0),
+            ("clusterrolebindings", "v1", 0),
+            ("clusterroles", "v1", 0),
+            ("rolebindings", "v1", 0),
+            ("roles", "v1", 0),
         ]
     );
     let omitted: Vec<&str> = manifest.omitted.iter().map(|omission| omission.what.as_str()).collect();
     assert!(
-        omitted.contains(&"Secrets") && omitted.contains(&"reviews.kubermatic.k8c.io (v1)"),
+        omitted.contains(&"API groups example.com") && omitted.contains(&"reviews.kubermatic.k8c.io (v1)"),
         "{omitted:?}"
     );
 }
@@ -182,7 +200,7 @@ async fn a_crd_whose_objects_cannot_be_read_is_never_overlooked() {
         dead["status"]["conditions"][0]["status"] = "False".into();
         state.add(CRDS, dead);
     });
-    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    let manifest = api.snapshot(volume.path()).await.1.unwrap().written.manifest;
     assert!(
         manifest
             .omitted
@@ -198,22 +216,35 @@ async fn a_crd_whose_objects_cannot_be_read_is_never_overlooked() {
 }
 
 #[tokio::test]
-async fn the_same_platform_gives_the_same_archive() {
+async fn the_same_platform_gives_the_same_content() {
     let (api, volume) = (FakeApi::platform(), volume());
-    let one = api.snapshot(volume.path()).await.1.unwrap();
+    let (first, one) = api.snapshot(volume.path()).await;
+    // A write elsewhere moves the revision, and nothing that is in scope.
+    api.change(|state| state.add_secret("default", "foreign", "x"));
     let (folder, other) = api.snapshot(volume.path()).await;
-    let other = other.unwrap();
-    assert_eq!(one.manifest.archive, other.manifest.archive);
-    assert_eq!(
-        read_back(&folder, Some(&other.manifest_digest)).await.unwrap().manifest,
-        other.manifest
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_ne!(one.written.manifest.revision, other.written.manifest.revision);
+    assert_eq!(one.ledger.content_digest(), other.ledger.content_digest());
+    assert_eq!(plaintext(&first), plaintext(&folder));
+    // Encrypted for the same recipient, with keys of their own.
+    assert_ne!(
+        one.written.manifest.archive.digest,
+        other.written.manifest.archive.digest
     );
+    assert_eq!(
+        read_back(&folder, &other).await.unwrap().manifest,
+        other.written.manifest
+    );
+    api.change(|state| state.add_secret("kubermatic", "new", "x"));
+    let changed = api.snapshot(volume.path()).await.1.unwrap();
+    assert_ne!(changed.ledger.content_digest(), other.ledger.content_digest());
 }
 
 #[tokio::test]
 async fn a_difference_at_the_same_revision_is_found() {
     let (api, volume) = (FakeApi::platform(), volume());
-    let manifest = api.snapshot(volume.path()).await.1.unwrap().manifest;
+    let snapshot = api.snapshot(volume.path()).await.1.unwrap();
+    let manifest = &snapshot.written.manifest;
     let forgeries: [(Forgery, &str); 3] = [
         (
             |clusters| clusters[3]["spec"]["note"] = "forged".into(),
@@ -228,7 +259,9 @@ async fn a_difference_at_the_same_revision_is_found() {
             let at = manifest.revision.parse().unwrap();
             forge(state.history.get_mut(&at).unwrap().get_mut(CLUSTERS).unwrap());
         });
-        let error = compare_at_revision(&forged.source(3), &manifest).await.unwrap_err();
+        let error = compare_at_revision(&forged.source(3), manifest, &snapshot.ledger)
+            .await
+            .unwrap_err();
         assert!(
             matches!(&error, BackupError::LiveMismatch { difference, .. } if *difference == expected),
             "{error}"

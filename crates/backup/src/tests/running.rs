@@ -3,14 +3,16 @@
 use kkp_upgrade_connection::Connector;
 use std::fs;
 
-use super::fake_api::{CLUSTERS, FakeApi};
-use crate::{AttemptFolder, BackupError, LiveComparison};
+use age::secrecy::ExposeSecret as _;
+
+use super::fake_api::{CLUSTERS, FakeApi, KEY};
+use crate::{AttemptFolder, BackupError, BackupResult, KeyPair, LiveComparison};
 
 #[tokio::test]
 async fn a_second_run_verifies_and_writes_nothing() {
     let (api, volume) = (FakeApi::platform(), tempfile::tempdir().unwrap());
     let first = api.run(volume.path()).back_up().await.unwrap();
-    assert_eq!((first.path.as_str(), first.objects), ("run-1/master", 9));
+    assert_eq!((first.path.as_str(), first.objects), ("run-1/master", 10));
     assert_eq!(first.comparison, LiveComparison::SameRevision);
     // Even when the revision is long gone: the receipt says that it was compared in time.
     api.change(|state| {
@@ -18,7 +20,9 @@ async fn a_second_run_verifies_and_writes_nothing() {
         state.compacted = state.revision;
     });
     assert_eq!(api.run(volume.path()).back_up().await.unwrap(), first);
-    assert_eq!(api.run(volume.path()).verify_newest().await.unwrap(), first);
+    // Only who makes a backup counts those that lie there.
+    let uncounted = BackupResult { stored: None, ..first };
+    assert_eq!(api.run(volume.path()).verify_newest().await.unwrap(), uncounted);
     assert_eq!(fs::read_dir(volume.path().join("run-1")).unwrap().count(), 1);
 }
 
@@ -26,10 +30,10 @@ async fn a_second_run_verifies_and_writes_nothing() {
 async fn left_overs_and_damaged_backups_are_passed_over_and_stay() {
     let (api, volume) = (FakeApi::platform(), tempfile::tempdir().unwrap());
     let crashed = AttemptFolder::claim(volume.path(), "run-1", "master").unwrap();
-    fs::write(crashed.path().join("objects.tar.zst.partial"), b"half").unwrap();
+    fs::write(crashed.path().join("objects.tar.zst.age.partial"), b"half").unwrap();
     let second = api.run(volume.path()).back_up().await.unwrap();
     assert_eq!(second.path, "run-1/master_2");
-    fs::write(volume.path().join("run-1/master_2/objects.tar.zst"), b"rubbish").unwrap();
+    fs::write(volume.path().join("run-1/master_2/objects.tar.zst.age"), b"rubbish").unwrap();
     assert!(
         api.run(volume.path())
             .verify_newest()
@@ -40,36 +44,68 @@ async fn left_overs_and_damaged_backups_are_passed_over_and_stay() {
     let third = api.run(volume.path()).back_up().await.unwrap();
     assert_eq!(third.path, "run-1/master_3");
     assert_eq!(
-        fs::read(crashed.path().join("objects.tar.zst.partial")).unwrap(),
+        fs::read(crashed.path().join("objects.tar.zst.age.partial")).unwrap(),
         b"half"
     );
     assert_eq!(
-        fs::read(volume.path().join("run-1/master_2/objects.tar.zst")).unwrap(),
+        fs::read(volume.path().join("run-1/master_2/objects.tar.zst.age")).unwrap(),
         b"rubbish"
     );
 }
 
 #[tokio::test]
-async fn a_complete_but_unverified_backup_is_compared_before_it_counts() {
+async fn a_complete_backup_that_was_never_verified_does_not_count() {
+    let (api, volume) = (FakeApi::platform(), tempfile::tempdir().unwrap());
+    // Its program, and the run key with it, ended before it was read back.
+    api.snapshot(volume.path()).await.1.unwrap();
+    let error = api.run(volume.path()).verify_newest().await.unwrap_err();
+    assert!(matches!(error, BackupError::Unproven { .. }), "{error}");
+    let result = api.run(volume.path()).back_up().await.unwrap();
+    assert_eq!(result.path, "run-1/master_2");
+}
+
+#[tokio::test]
+async fn a_recipient_can_verify_everything_later() {
     let (api, volume) = (FakeApi::platform(), tempfile::tempdir().unwrap());
     api.snapshot(volume.path()).await.1.unwrap();
-    let result = api.run(volume.path()).back_up().await.unwrap();
-    assert_eq!(result.path, "run-1/master", "its revision is still there: it is good");
-    let (_, unverified) = api.snapshot(volume.path()).await;
-    unverified.unwrap();
-    fs::remove_dir_all(volume.path().join("run-1/master")).unwrap();
-    fs::rename(volume.path().join("run-1/master_2"), volume.path().join("run-1/master")).unwrap();
-    api.change(|state| {
-        state.write(CLUSTERS, |_| {});
-        state.compacted = state.revision;
-    });
-    let late = api.run(volume.path()).verify_newest().await.unwrap();
-    assert!(matches!(late.comparison, LiveComparison::Unchanged(_)));
-    let result = api.run(volume.path()).back_up().await.unwrap();
-    assert_eq!(
-        result.path, "run-1/master_2",
-        "its revision is gone: it can no longer be proven"
+    let with = |key: &KeyPair| {
+        let file = volume.path().join("key.txt");
+        fs::write(&file, key.identity_file.expose_secret()).unwrap();
+        let mut run = api.run(volume.path());
+        run.arguments.identity = Some(file);
+        run
+    };
+    let error = with(&KeyPair::generate()).verify_newest().await.unwrap_err();
+    assert!(matches!(error, BackupError::WrongKey { .. }), "{error}");
+    let result = with(&KEY).verify_newest().await.unwrap();
+    assert_eq!(result.comparison, LiveComparison::SameRevision);
+    // Now it is proven, and needs no key any more.
+    assert_eq!(api.run(volume.path()).verify_newest().await.unwrap(), result);
+    fs::write(volume.path().join("key.txt"), "AGE-SECRET-KEY-1QQ\n").unwrap();
+    let mut run = api.run(volume.path());
+    run.arguments.identity = Some(volume.path().join("key.txt"));
+    let error = run.verify_newest().await.unwrap_err();
+    assert!(
+        matches!(error, BackupError::Identity { .. }) && !error.to_string().contains("1QQ"),
+        "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_backup_for_other_recipients_is_made_anew() {
+    let (api, volume) = (FakeApi::platform(), tempfile::tempdir().unwrap());
+    api.run(volume.path()).back_up().await.unwrap();
+    let mut other = api.run(volume.path());
+    other.arguments.recipients = vec![KeyPair::generate().recipient];
+    assert_eq!(other.back_up().await.unwrap().path, "run-1/master_2");
+    for wrong in [vec![], vec!["age1qqqq".to_owned()], vec![KEY.recipient.clone(); 17]] {
+        other.arguments.recipients = wrong;
+        let error = other.back_up().await.unwrap_err();
+        assert!(
+            matches!(error, BackupError::Recipients { .. } | BackupError::Recipient { .. }),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -137,7 +173,7 @@ async fn when_the_revision_never_lives_long_enough_the_rest_is_reported() {
     };
     assert_eq!(
         (drift.compared, drift.changed, drift.created, drift.deleted),
-        (8, 1, 0, 0)
+        (9, 1, 0, 0)
     );
 }
 

@@ -1,14 +1,20 @@
 //! Backup: one verified backup for every cluster in scope, then the blockers again. Pure.
 
+mod etcd;
+mod job;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::preflight::ask_again;
+pub(super) use etcd::{begin as begin_etcd, is_due as etcd_is_due};
+use job::{Destination, intent, recipients, without_key};
+
+use super::gates::ask_again;
 use super::{Decision, StepName, round::Round};
 use crate::conditions::{ConditionType, Truth};
-use crate::effect::{Effect, JobIntent, JobWork, job_name};
-use crate::facts::{BackupClaim, JobFacts, Known, PlatformFacts};
+use crate::effect::{Effect, JobIntent};
+use crate::facts::{JobFacts, Known, PlatformFacts};
 use crate::phase::{Outcome, Phase};
 use crate::plan::MASTER;
 use crate::reason::Reason;
@@ -25,6 +31,12 @@ struct BackupResult {
     manifest_digest: String,
     objects: i64,
     bytes: i64,
+    /// Backups of this target in the storage; absent where they could not be counted.
+    #[serde(default)]
+    stored: Option<i64>,
+    /// Why not.
+    #[serde(default)]
+    uncounted: Option<String>,
 }
 
 /// Whether every target that needs a backup of its own has one, as far as status tells.
@@ -88,6 +100,7 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
     let next = round.status.targets.iter().find(|target| target.state == NEEDS_BACKUP);
     match next.map(|target| target.name.clone()) {
         Some(target) => start_job(round, request, platform, &target),
+        None if etcd_is_due(&round.status) => etcd::decide(round, request, platform),
         None => look_again(round, request, platform),
     }
 }
@@ -132,13 +145,17 @@ fn start_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, 
         let text = format!("backup of {target} is tried again at {}", time.timestamp());
         return round.working(Reason::Retrying, &text);
     }
-    let Some(claim) = platform.backup_claim.clone() else {
+    let Some(storage) = platform.backup_storage.clone() else {
         round.begin_ending(
             Phase::Failed,
             Reason::BackupFailed,
             "no backup storage is configured any more",
         );
         return round.again(Reason::Aborting, "ending the run");
+    };
+    let recipients = match recipients(request, platform) {
+        Ok(recipients) => recipients,
+        Err(key) => return without_key(round, key),
     };
     let attempt = round
         .status
@@ -151,7 +168,8 @@ fn start_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, 
         NEEDS_BACKUP.clone_into(&mut target.state);
     });
     round.enter_step(StepName::Backup, Some(target));
-    let intent = intent(&round.status, round.facts.object.uid.clone(), &claim, target, attempt);
+    let to = Destination { storage, recipients };
+    let intent = intent(&round, platform, to, target, attempt);
     set_job(&mut round.status, &intent);
     let text = format!("backing up {target}");
     round.act(Effect::CreateJob(Box::new(intent)), Reason::BackingUp, &text)
@@ -163,29 +181,6 @@ pub(super) fn set_job(status: &mut Status, intent: &JobIntent) {
     step.attempt = Some(intent.attempt);
     step.job = Some(intent.name.clone());
     step.intent = Some(intent.digest());
-}
-
-fn intent(status: &Status, uid: String, claim: &BackupClaim, target: &str, attempt: i32) -> JobIntent {
-    let hop = status.hop.clone().unwrap_or_default();
-    let step = "backup";
-    let short: String = uid.chars().take(8).collect();
-    JobIntent {
-        name: job_name(&uid, status.run(), &hop.to, step, target, attempt),
-        run: status.run(),
-        step: step.to_owned(),
-        target: target.to_owned(),
-        attempt,
-        plan: status.plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default(),
-        work: JobWork::Backup {
-            claim: claim.claim.clone(),
-            path: claim.path.clone(),
-            folder: format!("{}-to-{}-{short}-run{}-{attempt}", hop.from, hop.to, status.run()),
-            platform_version: hop.from.clone(),
-            cluster_uid: super::identity::cluster_uid(status, target).map(str::to_owned),
-        },
-        hop: hop.to,
-        uid,
-    }
 }
 
 fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
@@ -266,7 +261,12 @@ fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
             result.objects, result.path
         ),
     );
+    if let Some(why) = result.uncounted.filter(|_| round.timing.backups_to_keep > 0) {
+        let text = format!("older backups of {target} cannot be counted, so none is removed: {why}");
+        round.event(true, Reason::BackupRetentionFailed, text);
+    }
     let record = BackupRecord {
+        stored: result.stored,
         location: crate::status::message(&result.path),
         digest: result.manifest_digest,
         objects: result.objects,
@@ -283,10 +283,14 @@ fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
 
 fn recreate(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, target: &str) -> Decision {
     let attempt = round.status.step.as_ref().and_then(|step| step.attempt).unwrap_or(1);
-    let Some(claim) = platform.backup_claim.clone() else {
+    let Some(storage) = platform.backup_storage.clone() else {
         return start_job(round, request, platform, target);
     };
-    let intent = intent(&round.status, round.facts.object.uid.clone(), &claim, target, attempt);
+    let recipients = match recipients(request, platform) {
+        Ok(recipients) => recipients,
+        Err(key) => return without_key(round, key),
+    };
+    let intent = intent(&round, platform, Destination { storage, recipients }, target, attempt);
     set_job(&mut round.status, &intent);
     let text = format!("backing up {target}");
     round.act(Effect::CreateJob(Box::new(intent)), Reason::BackingUp, &text)
@@ -318,9 +322,13 @@ fn attempt_failed(mut round: Round<'_>, target: &str, job: String, uid: &str, wh
     )
 }
 
-fn fail(mut round: Round<'_>, text: &str) -> Decision {
-    round.stage(ConditionType::BackupVerified, Truth::False, Reason::BackupFailed, text);
-    round.begin_ending(Phase::Failed, Reason::BackupFailed, text);
+fn fail(round: Round<'_>, text: &str) -> Decision {
+    fail_for(round, Reason::BackupFailed, text)
+}
+
+fn fail_for(mut round: Round<'_>, reason: Reason, text: &str) -> Decision {
+    round.stage(ConditionType::BackupVerified, Truth::False, reason, text);
+    round.begin_ending(Phase::Failed, reason, text);
     round.again(Reason::Aborting, text)
 }
 

@@ -1,8 +1,8 @@
 //! Deploying: limit, installer on the master, then master, seeds and user clusters converge. Pure.
 
 use super::backup::set_job;
-use super::preflight::ask_again;
-use super::{Decision, StepName, round::Round, throttle, verifying};
+use super::gates::ask_again;
+use super::{Decision, StepName, hop, prepare, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, JobIntent, JobWork, job_name};
 use crate::facts::{Evidence, Fence, InstallerFacts, JobFacts, Known, PlatformFacts};
@@ -19,6 +19,7 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
     };
     throttle::settle(&mut round, platform);
     match round.step() {
+        Some(StepName::Prepare) => prepare::decide(round, request, platform),
         Some(StepName::Master) => master(round, request, platform),
         Some(StepName::MasterEvidence) => master_evidence(round, platform),
         Some(StepName::Seeds) => seeds(round, platform),
@@ -68,6 +69,12 @@ fn start_installer(round: Round<'_>, request: &Request, platform: &PlatformFacts
         Ok(round) => round,
         Err(decision) => return *decision,
     };
+    let findings = round.facts.findings.value().map_or(&[][..], Vec::as_slice);
+    if prepare::wanted(&round, findings).next().is_some() {
+        // What a fix was to mend is there again, or has only now come up.
+        let (reason, text) = prepare::enter(&mut round, request);
+        return round.again(reason, text);
+    }
     let Known::Is(installer) = &platform.installer else {
         let text = format!("the installer cannot be prepared: {}", platform.installer.why_not());
         return round.retrying(&text);
@@ -232,10 +239,7 @@ fn installed(mut round: Round<'_>) -> Decision {
 fn master_evidence(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
     match &platform.evidence {
         Evidence::Proven => {
-            let text = format!(
-                "master runs {}",
-                round.status.target_version.clone().unwrap_or_default()
-            );
+            let text = format!("master runs {}", hop::target_text(&round.status));
             round.stage(
                 ConditionType::MasterUpgraded,
                 Truth::True,
@@ -263,11 +267,7 @@ fn seeds(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
         .map(|seed| crate::status::message(&format!("seed {}: {}", seed.name, seed.evidence.missing())))
         .collect();
     let Some(first) = missing.first().cloned() else {
-        let text = format!(
-            "{} seeds run {}",
-            platform.seeds.len(),
-            round.status.target_version.clone().unwrap_or_default()
-        );
+        let text = format!("{} seeds run {}", platform.seeds.len(), hop::target_text(&round.status));
         round.stage(ConditionType::SeedsUpgraded, Truth::True, Reason::SeedsUpgraded, &text);
         round.event(false, Reason::SeedsUpgraded, text);
         round.enter_step(StepName::UserClusters, None);

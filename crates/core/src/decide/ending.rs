@@ -2,7 +2,7 @@
 
 use super::preflight::{all_proven, archive};
 use super::throttle::PutBack;
-use super::{Decision, StepName, deploying, round::Round, throttle};
+use super::{Decision, StepName, deploying, fixes, hop, round::Round, throttle};
 use crate::effect::Effect;
 use crate::facts::{Fence, JobFacts, Known, PlatformFacts, WaitingPod};
 use crate::phase::{Outcome, Phase};
@@ -21,7 +21,7 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
     if round.step() != Some(StepName::PutBack) {
         round.enter_step(StepName::PutBack, None);
     }
-    if round.status.throttle.is_none() && is_ahead(&round) {
+    if round.status.throttle.is_none() && is_ahead(&round) && !round.status.owes_fixes() {
         // Nothing was changed: an unreadable platform is no reason to wait.
         return finish(round, &ending);
     }
@@ -30,6 +30,11 @@ pub(super) fn put_back(mut round: Round<'_>) -> Decision {
         Known::Is(platform) => {
             note_point(&mut round, platform);
             if may_restore(&round, platform) {
+                match fixes::put_back(&mut round) {
+                    PutBack::Effect(effect) => return round.act(effect, Reason::Aborting, &ending.message),
+                    PutBack::Waiting(text) if !left_alone(&round) => return round.watch(Reason::Aborting, &text),
+                    PutBack::Waiting(_) | PutBack::Done => {}
+                }
                 match throttle::put_back(&mut round, platform, false) {
                     PutBack::Effect(effect) => return round.act(effect, Reason::Aborting, &ending.message),
                     PutBack::Waiting(text) if !left_alone(&round) => return round.watch(Reason::Aborting, &text),
@@ -65,7 +70,7 @@ fn note_point(round: &mut Round<'_>, platform: &PlatformFacts) {
     if !armed {
         return;
     }
-    let target = round.status.target_version.clone().unwrap_or_default();
+    let target = hop::target_text(&round.status);
     match &platform.crd_version {
         Known::Is(Some(version)) if version.trim_start_matches('v') != target => round.status.point_of_no_return = None,
         Known::Is(_) => deploying::passed(round, &format!("the master's CRDs are those of {target}")),
@@ -162,13 +167,8 @@ fn removal(job: &str, uid: &str, fence: Fence, waiting: Option<&WaitingPod>) -> 
 
 /// A spec that went back to a version which the platform cannot follow to starts no run towards it.
 fn stay_where_it_is(round: &mut Round<'_>) {
-    let passed = round
-        .status
-        .point_of_no_return
-        .as_ref()
-        .is_some_and(|point| point.state == "Passed");
     if let Ok(request) = round.request
-        && passed
+        && hop::out_of_reach(&round.status, request.target)
         && round.status.target_version.as_deref() != Some(request.target.to_string().as_str())
     {
         round.status.run_identity = Some(request.identity());
@@ -182,10 +182,10 @@ fn finish(mut round: Round<'_>, ending: &Ending) -> Decision {
     round.status.ending = None;
     stay_where_it_is(&mut round);
     archive(&mut round, &ending.result, reason);
-    let held = !round.status.changes.is_empty();
+    let held = round.status.owes();
     let text = if held {
         message(&format!(
-            "{}; the limit stays until user clusters have settled",
+            "{}; what status.changes lists stays until user clusters have settled",
             ending.message
         ))
     } else {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::etcd::EtcdFacts;
 use crate::facts::{Evidence, Facts, Known, SeedFacts};
 use crate::phase::Phase;
 use crate::status::{SeedCluster, Status};
@@ -11,8 +12,8 @@ use crate::status::{SeedCluster, Status};
 /// Most Seeds that status takes.
 const MOST: usize = 100;
 
-/// The facts without what comes from a cluster that is not the Seed's: such a Seed counts as unread, and so do the rules,
-/// which looked at it.
+/// The facts without what comes from a cluster that is not the Seed's: such a Seed counts as unread, and so do the rules
+/// and the notes of fixes, for which it was looked at.
 pub(super) fn checked<'a>(status: &Status, facts: &'a Facts) -> Cow<'a, Facts> {
     let Known::Is(platform) = &facts.platform else {
         return Cow::Borrowed(facts);
@@ -31,12 +32,22 @@ pub(super) fn checked<'a>(status: &Status, facts: &'a Facts) -> Cow<'a, Facts> {
         }
     }
     let findings = match &facts.findings {
+        Known::Is(_) => Known::Unknown(first.clone()),
+        other => other.clone(),
+    };
+    let marked = match &facts.marked {
         Known::Is(_) => Known::Unknown(first),
         other => other.clone(),
     };
+    let etcd = match &facts.etcd {
+        Known::Is(etcd) => Known::Is(without(etcd, &platform.seeds, &strangers)),
+        other => other.clone(),
+    };
     Cow::Owned(Facts {
+        etcd,
         platform: Known::Is(platform),
         findings,
+        marked,
         ..facts.clone()
     })
 }
@@ -87,11 +98,10 @@ pub(super) fn cluster_uid<'a>(status: &'a Status, seed: &str) -> Option<&'a str>
     known.map(|known| known.cluster_uid.as_str())
 }
 
-/// Whether what was noted is held: from the end of Preflight on, and for what an ended run still has to put back.
+/// Whether what was noted is held: from the end of the first Preflight on, and for what an ended run still has to put back.
 fn holds(status: &Status) -> bool {
-    status
-        .phase()
-        .is_some_and(|phase| !matches!(phase, Phase::Pending | Phase::Preflight))
+    let began = |phase| !matches!(phase, Phase::Pending | Phase::Preflight);
+    status.is_locked() || status.phase().is_some_and(began)
 }
 
 /// Why this Seed's cluster is not the one that it should be; `None` = it is, or nobody knows yet.
@@ -123,12 +133,26 @@ fn stranger(status: &Status, seed: &SeedFacts, all: &[SeedFacts]) -> Option<Stri
     ))
 }
 
+/// What strangers told about etcd backups is not known.
+fn without(
+    etcd: &BTreeMap<String, Known<EtcdFacts>>,
+    seeds: &[SeedFacts],
+    strangers: &BTreeMap<usize, String>,
+) -> BTreeMap<String, Known<EtcdFacts>> {
+    let unknown = strangers
+        .iter()
+        .filter_map(|(index, why)| Some((seeds.get(*index)?.name.clone(), Known::Unknown(why.clone()))));
+    let told = etcd.iter().map(|(seed, told)| (seed.clone(), told.clone()));
+    told.chain(unknown).collect()
+}
+
 fn forget(seed: &mut SeedFacts, why: &str) {
     *seed = SeedFacts {
         name: std::mem::take(&mut seed.name),
         uid: std::mem::take(&mut seed.uid),
         reachable: Known::Unknown(why.to_owned()),
         cluster_uid: None,
+        etcd_destination: seed.etcd_destination.take(),
         evidence: Evidence::Unknown(why.to_owned()),
         limit_in_force: Known::Unknown(why.to_owned()),
         clusters: Known::Unknown(why.to_owned()),

@@ -3,11 +3,18 @@
 //! `decide` is the whole machine. The shell carries out what it says and never branches on a phase.
 
 mod backup;
+mod consent;
 mod deploying;
 mod ending;
+mod fixes;
+mod gates;
+mod hop;
 mod identity;
 mod needs;
 mod preflight;
+mod prepare;
+mod preview;
+mod retention;
 mod round;
 mod start;
 mod terminal;
@@ -27,7 +34,10 @@ use crate::request::{Request, SpecError};
 use crate::status::Status;
 use crate::timing::Timing;
 
-pub use needs::{Needs, needs, waits_for_queue};
+pub use hop::hop_seconds;
+pub use needs::{Needs, RuleNeeds, needs, waits_for_queue};
+pub use preflight::earlier_hops;
+pub use preview::{Preview, preview, preview_basis, preview_needs};
 pub use round::significant_change;
 
 use round::Round;
@@ -74,14 +84,18 @@ pub struct Event {
 }
 
 /// The step inside a phase: the cursor in `status.step.name`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames)]
 pub(crate) enum StepName {
     /// Waiting for the platform's lease.
     Queue,
     /// Backup of one target.
     Backup,
+    /// Etcds of user clusters are backed up by KKP.
+    EtcdBackups,
     /// The limit is written and rolled out.
     Throttle,
+    /// Fixes that were asked for are made.
+    Prepare,
     /// The installer runs on the master.
     Master,
     /// Master components roll out.
@@ -94,6 +108,14 @@ pub(crate) enum StepName {
     Verify,
     /// What was borrowed is put back.
     PutBack,
+    /// Older backups are removed, after the run is done.
+    Retention,
+}
+
+/// Names of all steps, as `status.step.name` has them.
+#[must_use]
+pub const fn step_names() -> &'static [&'static str] {
+    <StepName as strum::VariantNames>::VARIANTS
 }
 
 /// What status says about where the run is and this program does not know: to guess could start something twice.

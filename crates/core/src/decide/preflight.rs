@@ -1,20 +1,24 @@
-//! Preflight: every rule of the route, the plan, and the gates in front of the first change. Pure.
+//! Preflight: the route, every rule of it, and the plan. Pure.
 
+use super::gates::{blocked, gates};
 use super::throttle::{self, PutBack};
-use super::{Decision, StepName, round::Round, verifying};
+use super::{Decision, StepName, hop, round::Round, verifying};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, dependent_name};
-use crate::facts::{Facts, Known, OtherUpgrade, PlatformFacts};
+use crate::facts::{Facts, Known, PlatformFacts};
 use crate::phase::Outcome;
 use crate::plan::{self, Plan};
+use crate::plan_document::{ExpectedDuration, ForGood, PlanDocument};
 use crate::reason::Reason;
 use crate::request::{Mode, Request, sha256};
 use crate::rules::Finding;
-use crate::status::{ConfigMapRef, HistoryEntry, Hop, PlanStatus};
+use crate::status::{ConfigMapRef, HistoryEntry, PlanStatus, Status};
+use crate::version::KkpVersion;
 
 pub(super) fn decide(mut round: Round<'_>) -> Decision {
-    let Ok(request) = round.request else {
-        return round.nothing();
+    let request = match round.request {
+        Ok(request) => request,
+        Err(error) => return round.stalled(Reason::InvalidSpec, &error.to_string()),
     };
     let facts = round.facts;
     let (platform, findings) = match (&facts.platform, &facts.findings) {
@@ -28,26 +32,20 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
             return round.retrying(&text);
         }
     };
-    freeze_route(&mut round, request, platform);
-    if already_there(request, platform) || round.step() == Some(StepName::PutBack) {
-        return nothing_to_do(round, request, platform);
+    let Some(target) = hop::target(&round.status) else {
+        // A run that was ended before it had one, and is retried.
+        return take_route(round, request, platform);
+    };
+    if already_there(target, platform) || round.step() == Some(StepName::PutBack) {
+        return nothing_to_do(round, request, platform, target);
     }
-    if round.status.path.is_empty() {
-        let text = "the KubermaticConfiguration has no status.kubermaticVersion any more";
-        return round.retrying(text);
-    }
-    if let Some(running) = platform.version.filter(|running| *running > request.target) {
-        let text = format!(
-            "the platform runs {running}; spec.targetVersion {} is older",
-            request.target
-        );
-        return round.stalled(Reason::DowngradeNotSupported, &text);
+    if let Some(running) = platform.version.filter(|running| *running > target) {
+        return overtaken(round, request, platform, running);
     }
     if on_its_way(&round, request, platform) {
         let waiting = verifying::unconverged(platform).unwrap_or_default();
         let text = format!(
-            "the master already runs {}; {}",
-            request.target,
+            "the master already runs {target}; {}",
             waiting.first().map_or("seeds are rolling out", String::as_str)
         );
         round.status.insights = waiting;
@@ -77,28 +75,10 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
 /// A run that came when the master had been upgraded already: its installer has nothing to do, so seeds and user clusters
 /// are waited for, and nothing is started.
 fn on_its_way(round: &Round<'_>, request: &Request, platform: &PlatformFacts) -> bool {
-    round.status.from_version.as_deref() == Some(request.target.to_string().as_str())
+    hop::is_last(&round.status)
+        && round.status.from_version.as_deref() == Some(request.target.to_string().as_str())
         && platform.version == Some(request.target)
         && platform.evidence.is_proven()
-}
-
-/// The route is frozen at the first Preflight of the run: later version fields turn early and must not change it.
-fn freeze_route(round: &mut Round<'_>, request: &Request, platform: &PlatformFacts) {
-    if !round.status.path.is_empty() {
-        return;
-    }
-    let Some(from) = platform.version else { return };
-    let (from, to) = (from.to_string(), request.target.to_string());
-    round.status.from_version = Some(from.clone());
-    round.status.current_version.get_or_insert_with(|| from.clone());
-    round.status.target_version = Some(to.clone());
-    round.status.path = vec![from.clone(), to.clone()];
-    round.status.hop = Some(Hop {
-        index: 1,
-        total: 1,
-        from,
-        to,
-    });
 }
 
 /// Whether everything runs the target version, by evidence.
@@ -109,13 +89,50 @@ pub(super) fn all_proven(platform: &PlatformFacts) -> bool {
         })
 }
 
-fn already_there(request: &Request, platform: &PlatformFacts) -> bool {
-    platform.version == Some(request.target) && all_proven(platform)
+fn already_there(target: KkpVersion, platform: &PlatformFacts) -> bool {
+    platform.version == Some(target) && all_proven(platform)
+}
+
+/// Somebody else has upgraded the platform past the hop. Before a run has changed anything it takes its route anew.
+fn overtaken(round: Round<'_>, request: &Request, platform: &PlatformFacts, running: KkpVersion) -> Decision {
+    if running > request.target {
+        let text = format!(
+            "the platform runs {running}; spec.targetVersion {} is older",
+            request.target
+        );
+        return round.stalled(Reason::DowngradeNotSupported, &text);
+    }
+    if round.status.is_locked() {
+        let text = format!(
+            "the platform runs {running}, and the run is on its way to {}: abort it, and start another",
+            hop::target_text(&round.status)
+        );
+        return round.stalled(Reason::PreflightBlocked, &text);
+    }
+    take_route(round, request, platform)
+}
+
+/// Makes the route, or makes it anew, before anything is looked at that depends on it.
+fn take_route(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    if platform.version.is_none() {
+        let text = "the KubermaticConfiguration has no status.kubermaticVersion any more";
+        return round.retrying(text);
+    }
+    if platform.route.value().is_none() {
+        let text = format!("the route cannot be made: {}", platform.route.why_not());
+        return round.retrying(&text);
+    }
+    if let Some(text) = hop::wrong_via(platform) {
+        return round.stalled(Reason::InvalidSpec, &text);
+    }
+    round.status.path.clear();
+    hop::freeze(&mut round, request, platform);
+    round.again(Reason::RunningPreflight, "the route is made")
 }
 
 /// Everything runs the target: Done, but not before the limit is back that a KKPUpgrade left which is gone, with the
 /// roll-out which that causes. The step says that this goes on: a platform that rolls out needs no installer.
-fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, target: KkpVersion) -> Decision {
     if request.mode == Mode::Upgrade && !request.paused {
         match throttle::inherited(&round, platform) {
             PutBack::Effect(effect) => {
@@ -128,20 +145,23 @@ fn nothing_to_do(mut round: Round<'_>, request: &Request, platform: &PlatformFac
         }
     }
     if round.step() == Some(StepName::PutBack) {
-        let text = throttle::rolling_out(platform).or_else(|| {
-            (!already_there(request, platform)).then(|| "waiting for the roll-out of the limit".to_owned())
-        });
+        let text = throttle::rolling_out(platform)
+            .or_else(|| (!already_there(target, platform)).then(|| "waiting for the roll-out of the limit".to_owned()));
         if let Some(text) = text {
             return round.watch(Reason::PuttingBack, &text);
         }
     }
-    finish_at_once(round, request)
+    finish_at_once(round, target)
 }
 
-fn finish_at_once(mut round: Round<'_>, request: &Request) -> Decision {
-    let text = format!("the platform already runs {}", request.target);
+fn finish_at_once(mut round: Round<'_>, target: KkpVersion) -> Decision {
+    if !hop::is_last(&round.status) {
+        hop::begin_next(&mut round);
+        return round.again(Reason::NextHop, &format!("the platform already runs {target}"));
+    }
+    let text = format!("the platform already runs {target}");
     round.advance(Outcome::AlreadyThere);
-    round.status.current_version = Some(request.target.to_string());
+    round.status.current_version = Some(target.to_string());
     round.event(false, Reason::AlreadyAtTarget, text.clone());
     archive(&mut round, "Done", Reason::AlreadyAtTarget);
     round.good(Reason::AlreadyAtTarget, &text)
@@ -158,7 +178,13 @@ pub(super) fn archive(round: &mut Round<'_>, result: &str, reason: Reason) {
         reason: reason.to_string(),
         start_time: status.start_time,
         completion_time: status.completion_time,
+        hop_seconds: status.hop_seconds.clone(),
         plan_digest: status.plan.as_ref().map(|plan| plan.digest.clone()),
+        approved_by: status
+            .plan
+            .as_ref()
+            .and_then(|plan| Some(plan.approved_by.as_ref()?.by.clone())),
+        fixes: super::fixes::summary(&status.fixes),
     };
     status.history.insert(0, entry);
     status.history.truncate(10);
@@ -191,17 +217,18 @@ fn record_findings(
     in_place: Option<&str>,
 ) -> Option<Effect> {
     note_findings(round, findings);
-    let hop = round.status.hop.clone().unwrap_or_default();
-    let plan = Plan::make(
-        &round.facts.object.uid,
-        request,
-        &round.status.path,
-        &hop,
-        platform,
+    let plan = plan_of(&round.facts.object.uid, request, &round.status, platform, findings);
+    let digest = plan.digest();
+    let document = PlanDocument {
+        digest: Some(digest.clone()),
+        catalogue: round.facts.catalogue.as_ref(),
+        expected_duration: ExpectedDuration::of(&plan, &earlier_hops(round.facts, &round.status)),
+        point_of_no_return: ForGood::on(&platform.route),
+        plan: &plan,
         findings,
-    );
-    let (digest, text) = (plan.digest(), plan.to_yaml(findings));
-    let content = sha256(text.as_bytes());
+    };
+    let (text, page) = (document.to_yaml(), document.to_markdown());
+    let content = sha256(format!("{text}\n{page}").as_bytes());
     let name = dependent_name(&round.facts.object.name, "plan");
     if round.status.plan.as_ref().is_none_or(|plan| plan.digest != digest) {
         round.event(false, Reason::RunningPreflight, format!("plan {digest}"));
@@ -209,8 +236,10 @@ fn record_findings(
     let findings = plan::count(findings);
     round.status.plan = Some(PlanStatus {
         digest,
+        parts: plan.parts(),
         config_map_ref: Some(ConfigMapRef { name: name.clone() }),
         findings,
+        ..round.status.plan.take().unwrap_or_default()
     });
     round.stage(
         ConditionType::Planned,
@@ -221,169 +250,43 @@ fn record_findings(
     (in_place != Some(content.as_str())).then_some(Effect::WritePlan {
         name,
         plan: text,
+        page,
         digest: content,
     })
 }
 
+/// How long earlier hops on this platform took, in seconds: of this run, of runs before it, and of other KKPUpgrades.
+#[must_use]
+pub fn earlier_hops(facts: &Facts, status: &Status) -> Vec<i64> {
+    let others = facts.others.value().into_iter().flatten();
+    let others = others.flat_map(|other| other.hop_seconds.iter().copied());
+    let earlier = hop::hop_seconds(&status.history).into_iter();
+    status
+        .hop_seconds
+        .iter()
+        .copied()
+        .chain(earlier)
+        .chain(others)
+        .collect()
+}
+
+/// The plan of the hop that status says comes next.
+pub(super) fn plan_of(
+    uid: &str,
+    request: &Request,
+    status: &Status,
+    platform: &PlatformFacts,
+    findings: &[Finding],
+) -> Plan {
+    let hop = status.hop.clone().unwrap_or_default();
+    Plan::make(uid, request, &status.path, &hop, platform, findings)
+}
+
 /// The worst findings into status.
-fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
+pub(super) fn note_findings(round: &mut Round<'_>, findings: &[Finding]) {
     round.status.findings = findings.iter().take(10).map(plan::finding_status).collect();
+    round.status.catalogue.clone_from(&round.facts.catalogue);
     if let Some(plan) = round.status.plan.as_mut() {
         plan.findings = plan::count(findings);
     }
-}
-
-/// The gates in their order: paused, blockers, queue. (Consent and windows come with their fields.)
-fn gates(mut round: Round<'_>, request: &Request, findings: &[Finding]) -> Decision {
-    if (request.paused || request.mode == Mode::Plan || blocked(findings).is_some())
-        && let Some(effect) = super::start::give_back_lease(&round)
-    {
-        return round.act(effect, Reason::RunningPreflight, "giving the platform's lease back");
-    }
-    if request.paused {
-        return round.working(Reason::Paused, "paused before anything was changed");
-    }
-    if let Some(text) = blocked(findings) {
-        return stop_at_blockers(round, findings, &text);
-    }
-    no_blocker_stands(&mut round);
-    if request.mode == Mode::Plan {
-        round.status.step = None;
-        let hop = round.status.hop.clone().unwrap_or_default();
-        return round.good(
-            Reason::PlanReady,
-            &format!("plan {} → {} is ready and nothing blocks it", hop.from, hop.to),
-        );
-    }
-    queue(round)
-}
-
-/// What blocks, in a line; `None` = nothing.
-fn blocked(findings: &[Finding]) -> Option<String> {
-    let mut blockers = findings.iter().filter(|finding| finding.blocks());
-    let first = blockers.next()?;
-    let more = match blockers.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
-    Some(format!("{}: {} {}{more}", first.rule, first.subject(), first.message))
-}
-
-/// The rules once more, before something that is not taken back: the round goes on with findings that were read and do
-/// not block.
-///
-/// # Errors
-/// The decision that ends the round otherwise; `reason` while the findings of this round are still to be read.
-pub(super) fn ask_again(mut round: Round<'_>, reason: Reason) -> Result<Round<'_>, Box<Decision>> {
-    let facts = round.facts;
-    let findings = match &facts.findings {
-        Known::Is(findings) => findings,
-        Known::NotRead => return Err(Box::new(round.again(reason, "evaluating the rules once more"))),
-        Known::Unknown(why) => {
-            let text = format!("rules could not be evaluated: {why}");
-            return Err(Box::new(round.retrying(&text)));
-        }
-    };
-    note_findings(&mut round, findings);
-    if let Some(text) = blocked(findings) {
-        return Err(Box::new(stop_at_blockers(round, findings, &text)));
-    }
-    no_blocker_stands(&mut round);
-    Ok(round)
-}
-
-/// Says that no blocker stands, here and wherever the rules are asked once more: one that stood there before is gone.
-fn no_blocker_stands(round: &mut Round<'_>) {
-    round.stage(
-        ConditionType::PreflightPassed,
-        Truth::True,
-        Reason::PreflightPassed,
-        "no blocker stands",
-    );
-}
-
-/// Stalls on blockers; those that rest on unreadable facts alone are retried for a while first.
-fn stop_at_blockers(mut round: Round<'_>, findings: &[Finding], text: &str) -> Decision {
-    let may_pass = findings
-        .iter()
-        .filter(|finding| finding.blocks())
-        .all(|finding| finding.transient);
-    if may_pass {
-        if round.unknown_for() < round.timing.unknown_grace {
-            return round.working(Reason::Retrying, text);
-        }
-    } else {
-        round.status.unknown_since = None;
-    }
-    round.stage(
-        ConditionType::PreflightPassed,
-        Truth::False,
-        Reason::PreflightBlocked,
-        text,
-    );
-    round.stalled(Reason::PreflightBlocked, text)
-}
-
-/// One upgrade at a time: the platform's lease, taken by compare-and-swap, oldest KKPUpgrade first.
-fn queue(mut round: Round<'_>) -> Decision {
-    let facts = round.facts;
-    let (lease, others) = match (&facts.lease, &facts.others) {
-        (Known::Is(lease), Known::Is(others)) => (lease, others),
-        (lease, others) => {
-            let text = format!(
-                "cannot read who holds the platform: {}{}",
-                lease.why_not(),
-                others.why_not()
-            );
-            return round.retrying(&text);
-        }
-    };
-    if lease.holder.as_deref() == Some(facts.object.uid.as_str()) {
-        return enter_backup(round);
-    }
-    if let Some(other) = in_front(facts, lease.holder.as_deref(), others) {
-        return round.working(
-            Reason::AnotherUpgradeRunning,
-            &format!("KKPUpgrade `{}` is first", other.name),
-        );
-    }
-    // From before the first effect on: what only waits can be deleted at once.
-    if !facts.object.finalizer {
-        return round.act(
-            Effect::AddFinalizer,
-            Reason::RunningPreflight,
-            "taking hold of the KKPUpgrade",
-        );
-    }
-    round.enter_step(StepName::Queue, None);
-    round.act(
-        Effect::AcquireLease {
-            resource_version: lease.resource_version.clone(),
-        },
-        Reason::RunningPreflight,
-        "taking the platform's lease",
-    )
-}
-
-/// Who comes before this KKPUpgrade: the live holder, or an older one that waits for nothing but the queue.
-fn in_front<'a>(facts: &Facts, holder: Option<&str>, others: &'a [OtherUpgrade]) -> Option<&'a OtherUpgrade> {
-    if let Some(running) = others
-        .iter()
-        .find(|other| Some(other.uid.as_str()) == holder && !other.terminal)
-    {
-        return Some(running);
-    }
-    let mine = (facts.object.created, facts.object.uid.as_str());
-    others
-        .iter()
-        .filter(|other| other.waits_for_queue)
-        .find(|other| (other.created, other.uid.as_str()) < mine)
-}
-
-/// The intent that enters Backup locks the spec.
-fn enter_backup(mut round: Round<'_>) -> Decision {
-    round.advance(Outcome::Succeeded);
-    round.status.locked = Some(true);
-    round.event(false, Reason::PreflightPassed, "preflight passed");
-    round.again(Reason::BackingUp, "backing up")
 }

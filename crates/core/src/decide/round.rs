@@ -263,6 +263,18 @@ impl<'a> Round<'a> {
         decision
     }
 
+    /// Ends the round with an effect that a person has to make possible first; it is tried all the same.
+    pub(super) fn act_stalled(mut self, effect: Effect, reason: Reason, text: &str) -> Decision {
+        let holder = Some(self.facts.holder.clone());
+        if let Some(step) = self.status.step.as_mut() {
+            step.holder = holder;
+        }
+        let mut decision = self.stalled(reason, text);
+        decision.requeue = Duration::ZERO;
+        decision.effect = Some(effect);
+        decision
+    }
+
     /// Ends the round with an effect that changes nothing about how the run stands: a blocked upgrade whose plan is
     /// written anew stays blocked.
     pub(super) fn act_blocked(mut self, effect: Effect, text: &str) -> Decision {
@@ -297,7 +309,9 @@ impl<'a> Round<'a> {
             Standing::Stalled | Standing::Ended if !next.is_empty() && !text.contains(next) => {
                 with_next_step(text, next)
             }
-            Standing::Working if reason == Reason::Paused => with_next_step(text, next),
+            Standing::Working if matches!(reason, Reason::Paused | Reason::AwaitingApproval) => {
+                with_next_step(text, next)
+            }
             _ => text.to_owned(),
         };
         views::refresh(&mut self);
@@ -329,6 +343,7 @@ pub fn significant_change(old: &Status, new: &Status) -> bool {
         for target in &mut essence.targets {
             target.message.clear();
             target.user_clusters = None;
+            target.etcd_backups = None;
         }
         for condition in &mut essence.conditions {
             condition.message.clear();

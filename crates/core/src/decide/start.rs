@@ -1,6 +1,6 @@
 //! The beginning of a run, and the commands that people give. Pure.
 
-use super::{Decision, round::Round};
+use super::{Decision, hop, round::Round};
 use crate::effect::Effect;
 use crate::facts::{Known, ObjectFacts};
 use crate::phase::{Outcome, Phase};
@@ -82,7 +82,7 @@ pub(super) const LEASE_LOST: &str =
 /// The effect that takes the platform's lease again, where a run goes on and its lease is somebody else's or nobody's. It
 /// is what tells the others to wait, and what is given back at the end.
 pub(super) fn retake_lease(round: &Round<'_>) -> Option<Effect> {
-    let runs = matches!(round.phase(), Phase::Backup | Phase::Deploying | Phase::Verifying);
+    let runs = !matches!(round.phase(), Phase::Pending) && !round.phase().is_terminal();
     if !runs || !round.status.is_locked() || holds_lease(round) {
         return None;
     }
@@ -103,11 +103,12 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         return;
     }
     let ended = round.phase().is_terminal();
-    if ended && holds_lease(round) {
-        // The ended run gives the platform back first: the new one may stop before it needs it.
+    let works = round.status.step.as_ref().is_some_and(|step| step.job.is_some());
+    if ended && (works || holds_lease(round)) {
+        // The ended run gives the platform back first, and removes its Job: the new one may stop before it needs it.
         return;
     }
-    let held = !round.status.changes.is_empty();
+    let held = round.status.owes();
     if held {
         // What an ended run still holds stays noted; the new run adopts it.
         round.event(
@@ -134,7 +135,12 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         target_version: Some(request.target.to_string()),
         throttle: status.throttle.clone().filter(|_| held),
         point_of_no_return: status.point_of_no_return.clone().filter(|_| held),
-        changes: status.changes.clone(),
+        changes: status
+            .changes
+            .iter()
+            .filter(|change| !change.permanent)
+            .cloned()
+            .collect(),
         history: status.history.clone(),
         start_time: Some(round.time()),
         phase_start_time: Some(round.time()),
@@ -142,6 +148,7 @@ fn begin_run(round: &mut Round<'_>, request: &Request) {
         last_handled_retry: status.last_handled_retry.clone(),
         last_handled_abort: status.last_handled_abort.clone(),
         last_handled_release: status.last_handled_release.clone(),
+        last_handled_approve: status.last_handled_approve.clone(),
         ..Status::default()
     };
     round.status = fresh;
@@ -162,12 +169,7 @@ fn start_over_is_abort(round: &mut Round<'_>) {
     let elsewhere = round.status.target_version.as_deref() != Some(target.as_str());
     if elsewhere && round.status.ending.is_none() && round.status.is_locked() {
         let text = format!("spec.targetVersion went back to {target}");
-        if round
-            .status
-            .point_of_no_return
-            .as_ref()
-            .is_some_and(|point| point.state == "Passed")
-        {
+        if hop::out_of_reach(&round.status, request.target) {
             // The platform cannot follow: the run stays Aborted instead of starting over towards an older version.
             round.status.run_identity = Some(request.identity());
         }
@@ -227,8 +229,10 @@ fn new_token(given: Option<&String>, handled: Option<&String>) -> Option<String>
 /// Goes back to Preflight of the same hop; what is proven done is not done again.
 fn retry(round: &mut Round<'_>) {
     round.advance(Outcome::Retried);
+    round.status.hop_start_time = None;
     round.status.ending = None;
     round.status.failed_in = None;
+    round.status.fixing.clear();
     round.status.completion_time = None;
     let now = round.now();
     round.status.reset_stages(Reason::Pending, now);
@@ -263,10 +267,18 @@ pub(super) fn pending(mut round: Round<'_>) -> Decision {
         ));
         return round.stalled(Reason::DowngradeNotSupported, &text);
     }
+    if platform.route.value().is_none() {
+        let text = format!("the route cannot be made: {}", platform.route.why_not());
+        return round.retrying(&text);
+    }
+    if let Some(text) = hop::wrong_via(platform) {
+        return round.stalled(Reason::InvalidSpec, &text);
+    }
     if round.before.phase.is_none() || round.before.run_identity != round.status.run_identity {
         // One write that shows the new run before the first long look.
         return round.again(Reason::Pending, &format!("upgrade to {} accepted", request.target));
     }
     round.advance(Outcome::Succeeded);
+    hop::freeze(&mut round, request, platform);
     round.again(Reason::RunningPreflight, "reading master and seeds")
 }

@@ -2,7 +2,7 @@
 
 use super::ending::may_restore;
 use super::throttle::PutBack;
-use super::{Decision, StepName, round::Round, throttle};
+use super::{Decision, StepName, fixes, retention, round::Round, throttle};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::{Effect, dependent_name};
 use crate::facts::Known;
@@ -15,7 +15,11 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         round.enter_step(StepName::PutBack, None);
         return round.act(effect, Reason::HeldAfterFailure, &text);
     }
-    let held = !round.status.changes.is_empty();
+    let mut round = match retention::decide(round, reason, &text) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
+    let held = round.status.owes();
     // What is held is said in every status of the end, not only in the last one.
     let reason = if held && round.phase() != Phase::Done {
         Reason::HeldAfterFailure
@@ -79,13 +83,18 @@ fn strip_next_step(text: &str) -> String {
 
 /// The limit of a run that ended without success goes back when nothing is on its way any more.
 fn put_back(round: &mut Round<'_>) -> Option<Effect> {
-    if round.status.changes.is_empty() {
+    if !round.status.owes() {
         return None;
     }
     let platform = round.facts.platform.value()?;
     if !may_restore(round, platform) {
         return None;
     }
+    match fixes::put_back(round) {
+        PutBack::Effect(effect) => return Some(effect),
+        PutBack::Waiting(_) | PutBack::Done => {}
+    }
+    let platform = round.facts.platform.value()?;
     match throttle::put_back(round, platform, false) {
         PutBack::Effect(effect) => Some(effect),
         PutBack::Waiting(_) | PutBack::Done => None,
@@ -98,6 +107,7 @@ fn leave(mut round: Round<'_>, text: &str) -> Decision {
         .status
         .changes
         .iter()
+        .filter(|change| !change.permanent)
         .map(|change| {
             format!(
                 "{} {}: {} (was {})",

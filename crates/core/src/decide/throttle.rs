@@ -3,7 +3,7 @@
 //! The value reaches a seed only as a flag of its seed-controller-manager, so it is in force when that Deployment has
 //! rolled out with it, never before.
 
-use super::{Decision, StepName, round::Round};
+use super::{Decision, prepare, round::Round};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::Effect;
 use crate::facts::{ConfigurationFacts, Known, PlatformFacts, ThrottleMark};
@@ -36,8 +36,8 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             Reason::ThrottleNotRequested,
             text,
         );
-        round.enter_step(StepName::Master, Some(crate::plan::MASTER));
-        return round.again(Reason::UpgradingMaster, "upgrading the master");
+        let (reason, text) = prepare::enter(&mut round, request);
+        return round.again(reason, text);
     };
     let configuration = &platform.configuration;
     let mark = match &configuration.throttle_mark {
@@ -87,7 +87,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             };
             set(round, configuration, original, i64::from(limit))
         }
-        Some(mark) => wait_for_seeds(round, platform, &mark),
+        Some(mark) => wait_for_seeds(round, request, platform, &mark),
     }
 }
 
@@ -130,15 +130,18 @@ fn note(round: &mut Round<'_>, configuration: &ConfigurationFacts, mark: &Thrott
         applied: narrow(mark.applied),
         state: state.to_owned(),
     });
-    round.status.changes = vec![Change {
+    let change = Change {
         object: message(&object(configuration)),
         field: "spec.seedController.maximumParallelReconciles".to_owned(),
         original: shown(mark.original),
         applied: mark.applied.to_string(),
-    }];
+        ..Change::default()
+    };
+    round.status.changes.retain(|other| other.rule.is_some());
+    round.status.changes.insert(0, change);
 }
 
-fn wait_for_seeds(mut round: Round<'_>, platform: &PlatformFacts, mark: &ThrottleMark) -> Decision {
+fn wait_for_seeds(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, mark: &ThrottleMark) -> Decision {
     note(&mut round, &platform.configuration, mark, APPLYING);
     let missing = not_in_force(platform, mark.applied);
     if !missing.is_empty() {
@@ -150,8 +153,8 @@ fn wait_for_seeds(mut round: Round<'_>, platform: &PlatformFacts, mark: &Throttl
     note(&mut round, &platform.configuration, mark, IN_FORCE);
     round.stage(ConditionType::Throttled, Truth::True, Reason::ThrottleInForce, &text);
     round.event(false, Reason::ThrottleInForce, text);
-    round.enter_step(StepName::Master, Some(crate::plan::MASTER));
-    round.again(Reason::UpgradingMaster, "upgrading the master")
+    let (reason, text) = prepare::enter(&mut round, request);
+    round.again(reason, text)
 }
 
 /// Seeds whose seed-controller-manager does not run with this limit yet.
@@ -307,7 +310,7 @@ pub(super) fn put_back(round: &mut Round<'_>, platform: &PlatformFacts, wait: bo
             state: RESTORED.to_owned(),
             ..throttle
         });
-        round.status.changes.clear();
+        round.status.changes.retain(|change| change.rule.is_some());
         round.stage(ConditionType::Throttled, Truth::False, Reason::ThrottleRestored, &text);
         round.event(false, Reason::ThrottleRestored, text);
     }

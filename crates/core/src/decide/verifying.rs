@@ -1,8 +1,9 @@
 //! Verifying: all evidence at once, held for the soak time; then the limit goes back. Pure.
 
-use super::preflight::{all_proven, archive};
+use super::gates::blocked;
+use super::preflight::{all_proven, archive, note_findings};
 use super::throttle::PutBack;
-use super::{Decision, StepName, round::Round, throttle};
+use super::{Decision, StepName, fixes, hop, retention, round::Round, throttle};
 use crate::conditions::{ConditionType, Truth};
 use crate::facts::{Known, PlatformFacts};
 use crate::phase::Outcome;
@@ -76,7 +77,7 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     if round.facts.platform.value().is_none() {
         round.status.evidence_since = None;
     }
-    let (mut round, request, platform) = match round.opening() {
+    let (round, request, platform) = match round.opening() {
         Ok(opening) => opening,
         Err(decision) => return *decision,
     };
@@ -84,8 +85,13 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
         return put_back(round, platform);
     }
     if !all_proven(platform) {
-        return evidence_gone(round, platform);
+        let missing = missing(platform);
+        return not_verified(round, &missing);
     }
+    let mut round = match rules_hold(round) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
     let since = *round
         .status
         .evidence_since
@@ -112,11 +118,39 @@ pub(super) fn decide(mut round: Round<'_>) -> Decision {
     round.again(Reason::PuttingBack, "putting the limit back")
 }
 
-/// Evidence that was there is missing: the soak starts over; after a while a person has to look.
-fn evidence_gone(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
-    if round.status.evidence_since.take().is_some() {
-        round.status.last_progress_time = Some(round.time());
+/// The rules about a platform at the target: what blocks is missing evidence, the rest says what is left to do.
+fn rules_hold(mut round: Round<'_>) -> Result<Round<'_>, Box<Decision>> {
+    let facts = round.facts;
+    let findings = match &facts.findings {
+        Known::Is(findings) => findings,
+        Known::NotRead => {
+            return Err(Box::new(
+                round.again(Reason::Verifying, "evaluating the rules of a platform at the target"),
+            ));
+        }
+        Known::Unknown(why) => {
+            round.status.evidence_since = None;
+            let text = format!("rules could not be evaluated: {why}");
+            return Err(Box::new(round.retrying(&text)));
+        }
+    };
+    note_findings(&mut round, findings);
+    if let Some(text) = blocked(findings) {
+        return Err(Box::new(not_verified(round, &[text])));
     }
+    // A warning that could not be decided is worth another look, not a run that never ends.
+    let Some(undecided) = findings.iter().find(|finding| finding.unknown) else {
+        round.status.unknown_since = None;
+        return Ok(round);
+    };
+    if round.unknown_for() < round.timing.unknown_grace {
+        let text = format!("{}: {} {}", undecided.rule, undecided.subject(), undecided.message);
+        return Err(Box::new(round.working(Reason::Retrying, &text)));
+    }
+    Ok(round)
+}
+
+fn missing(platform: &PlatformFacts) -> Vec<String> {
     let mut missing: Vec<String> = Vec::new();
     if !platform.evidence.is_proven() {
         missing.push(format!("master: {}", platform.evidence.missing()));
@@ -124,6 +158,14 @@ fn evidence_gone(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
     let seeds = platform.seeds.iter().filter(|seed| !seed.evidence.is_proven());
     missing.extend(seeds.map(|seed| format!("seed {}: {}", seed.name, seed.evidence.missing())));
     missing.extend(unconverged(platform).unwrap_or_default());
+    missing
+}
+
+/// Evidence that was there is missing: the soak starts over; after a while a person has to look.
+fn not_verified(mut round: Round<'_>, missing: &[String]) -> Decision {
+    if round.status.evidence_since.take().is_some() {
+        round.status.last_progress_time = Some(round.time());
+    }
     round.status.insights = missing.iter().take(10).map(|text| message(text)).collect();
     let text = format!("evidence is missing: {}", missing.first().cloned().unwrap_or_default());
     let lasting = round
@@ -139,6 +181,11 @@ fn evidence_gone(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
 
 /// Putting the limit back rolls every seed-controller-manager once more: Done waits for that.
 fn put_back(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
+    match fixes::put_back(&mut round) {
+        PutBack::Effect(effect) => return round.act(effect, Reason::PuttingBack, "putting temporary fixes back"),
+        PutBack::Waiting(text) => return round.watch(Reason::PuttingBack, &text),
+        PutBack::Done => {}
+    }
     match throttle::put_back(&mut round, platform, true) {
         PutBack::Effect(effect) => return round.act(effect, Reason::PuttingBack, "putting the limit back"),
         PutBack::Waiting(text) => return round.watch(Reason::PuttingBack, &text),
@@ -159,10 +206,16 @@ fn put_back(mut round: Round<'_>, platform: &PlatformFacts) -> Decision {
         );
         return round.watch(Reason::PuttingBack, &text);
     }
-    let target = round.status.target_version.clone().unwrap_or_default();
+    let target = hop::target_text(&round.status);
     let text = format!("the platform runs {target}");
+    if !hop::is_last(&round.status) {
+        hop::begin_next(&mut round);
+        return round.again(Reason::NextHop, &text);
+    }
+    hop::end_work(&mut round);
     round.advance(Outcome::Succeeded);
     round.status.current_version = Some(target);
+    retention::begin(&mut round);
     archive(&mut round, "Done", Reason::UpgradeSucceeded);
     round.event(false, Reason::UpgradeSucceeded, text.clone());
     let mut decision = round.good(Reason::UpgradeSucceeded, &text);

@@ -25,8 +25,8 @@ fn targets(round: &mut Round<'_>, platform: &PlatformFacts) {
         round.step(),
         Some(StepName::UserClusters | StepName::Verify | StepName::PutBack)
     );
-    let installing = round.step() == Some(StepName::Master);
-    let installed = !installing && round.step() != Some(StepName::Throttle);
+    let before = [StepName::Throttle, StepName::Prepare, StepName::Master];
+    let installed = !round.step().is_some_and(|step| before.contains(&step));
     round.status.update_target(MASTER, |target| {
         if platform.evidence.is_proven() && installed {
             "Upgraded".clone_into(&mut target.state);
@@ -86,12 +86,17 @@ fn progress(round: &mut Round<'_>, platform: &PlatformFacts) {
 
 fn abort(round: &mut Round<'_>) {
     let phase = round.phase();
+    let fixed = round.status.changes.iter().any(|change| change.permanent);
     let point = round.status.point_of_no_return.get_or_insert_with(|| PointOfNoReturn {
         state: "Ahead".to_owned(),
         ..PointOfNoReturn::default()
     });
     let (possible, effect) = match (phase, point.state.as_str()) {
         (Phase::Done | Phase::Failed | Phase::Aborted, _) => (false, "the run has ended"),
+        (_, "Ahead") if fixed => (
+            true,
+            "what was borrowed is put back, fixes stay as status.changes lists them; the platform stays on its version",
+        ),
         (_, "Ahead") => (true, "everything is put back; the platform stays on its version"),
         (_, "Armed") => (true, "waits for the installer; what it changed stays"),
         (_, _) => (

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use kube_cel::cel::Program;
 use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, operators};
 
-use super::facts::{Facts, SpecFacts, schema};
+use super::facts::{Facts, SpecFacts};
 use super::functions::{FUNCTIONS, HOP_FIELDS, RELEASE_FIELDS, RELEASES};
-use super::schema::{FieldSpec, ItemKind};
+use super::kind::ItemKind;
+use super::schema::FieldSpec;
+use super::vocabulary::Vocabulary;
 
 /// Longest source, in bytes.
 const SOURCE_BYTES: usize = 1024;
 /// Most operators, dots and brackets outside of texts. Parser and evaluation go deeper for each, and the stack of a worker
 /// thread is small.
 const PARTS: usize = 64;
+/// Most commas outside of texts: lists are looped over, and loops may stand in each other.
+const COMMAS: usize = 64;
 /// Most brackets in each other: for these the parser goes far deeper.
 const BRACKETS: usize = 6;
 /// Deepest loop in a loop: each one multiplies what one evaluation costs.
@@ -22,6 +26,8 @@ const LOOPS: usize = 2;
 /// A compiled expression and the fields that it reads.
 #[derive(Debug)]
 pub(super) struct Expression {
+    /// As it stands in the catalogue.
+    pub(super) source: String,
     pub(super) program: Program,
     /// Fields of the item.
     pub(super) it: Vec<FieldSpec>,
@@ -31,11 +37,14 @@ pub(super) struct Expression {
 
 impl Expression {
     /// Compiles `source` for items of `kind`.
-    pub(super) fn compile(source: &str, kind: ItemKind) -> Result<Self, String> {
+    pub(super) fn compile(source: &str, kind: ItemKind, vocabulary: &Vocabulary) -> Result<Self, String> {
         check_size(source)?;
         let program = Program::compile(source).map_err(|error| format!("`{source}` is no CEL expression: {error}"))?;
+        let fields = vocabulary.schema(kind);
         let mut reads = Reads {
             kind,
+            fields: &fields,
+            lists: &vocabulary.lists,
             it: BTreeSet::new(),
             spec: BTreeSet::new(),
             loops: 0,
@@ -43,12 +52,14 @@ impl Expression {
         reads
             .walk(program.expression(), &mut Vec::new())
             .map_err(|reason| format!("`{source}`: {reason}"))?;
+        let (it, spec) = (reads.it, reads.spec);
         let chosen = |all: Vec<FieldSpec>, names: &BTreeSet<String>| {
             all.into_iter().filter(|field| names.contains(&field.name)).collect()
         };
         Ok(Self {
-            it: chosen(schema(kind), &reads.it),
-            spec: chosen(SpecFacts::schema(), &reads.spec),
+            source: source.to_owned(),
+            it: chosen(fields, &it),
+            spec: chosen(SpecFacts::schema(), &spec),
             program,
         })
     }
@@ -56,7 +67,7 @@ impl Expression {
 
 /// Refuses what the parser might not survive.
 fn check_size(source: &str) -> Result<(), String> {
-    let (mut quote, mut depth, mut deepest, mut parts) = (None, 0_usize, 0, 0);
+    let (mut quote, mut depth, mut deepest, mut parts, mut commas) = (None, 0_usize, 0, 0, 0);
     for byte in source.bytes() {
         match byte {
             b'\'' | b'"' if quote.is_none() => quote = Some(byte),
@@ -67,6 +78,7 @@ fn check_size(source: &str) -> Result<(), String> {
             _ => {}
         }
         deepest = deepest.max(depth);
+        commas += usize::from(byte == b',');
         parts += usize::from(b"+-*/%<>=!&|?:.([{".contains(&byte));
     }
     // With these a text could end elsewhere than it seems, and its parts would not be counted.
@@ -76,6 +88,7 @@ fn check_size(source: &str) -> Result<(), String> {
     let limits = [
         (source.len(), SOURCE_BYTES, "bytes"),
         (parts, PARTS, "operators, dots and brackets"),
+        (commas, COMMAS, "commas"),
         (deepest, BRACKETS, "brackets in each other"),
     ];
     limits.into_iter().try_for_each(|(found, most, what)| {
@@ -91,15 +104,19 @@ const VARIABLES: [&str; 4] = ["it", "spec", "hop", "release"];
 /// Operators that turn a missing value into one, or that reach where the schema does not.
 const REFUSED_OPERATORS: [&str; 2] = [operators::OPT_INDEX, operators::OPT_SELECT];
 
-struct Reads {
+struct Reads<'a> {
     kind: ItemKind,
+    /// Fields of the kind.
+    fields: &'a [FieldSpec],
+    /// Lists of releases.
+    lists: &'a BTreeSet<String>,
     it: BTreeSet<String>,
     spec: BTreeSet<String>,
     /// Loops around the node that is looked at.
     loops: usize,
 }
 
-impl Reads {
+impl Reads<'_> {
     fn walk(&mut self, node: &IdedExpr, locals: &mut Vec<String>) -> Result<(), String> {
         match &node.expr {
             Expr::Literal(_) => Ok(()),
@@ -152,7 +169,7 @@ impl Reads {
     fn field(&mut self, operand: &IdedExpr, field: &str) -> Result<(), String> {
         let exists = |table: &[FieldSpec]| table.iter().any(|candidate| candidate.name == field);
         match &operand.expr {
-            Expr::Ident(name) if name == "it" && exists(&schema(self.kind)) => self.it.extend([field.to_owned()]),
+            Expr::Ident(name) if name == "it" && exists(self.fields) => self.it.extend([field.to_owned()]),
             Expr::Ident(name) if name == "it" => {
                 return Err(format!("`it.{field}` is not in the schema of {}", self.kind));
             }
@@ -162,7 +179,7 @@ impl Reads {
                 return Err(format!("`{name}.{field}` does not exist"));
             }
             _ => match release_side(operand) {
-                Some(_) if RELEASE_FIELDS.contains(&field) => {}
+                Some(_) if RELEASE_FIELDS.contains(&field) || self.lists.contains(field) => {}
                 Some(side) => return Err(format!("`release.{side}.{field}` does not exist")),
                 None => return Err(format!("`.{field}` of something that has no fields")),
             },

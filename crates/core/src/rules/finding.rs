@@ -5,8 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::kind::ItemKind;
 use super::record::Severity;
-use super::schema::ItemKind;
+use crate::fix::ProposedFix;
 use crate::version::KkpVersion;
 
 /// Longest message, in bytes: what a status field takes.
@@ -40,6 +41,10 @@ pub struct Acceptance {
 /// One rule about one item: it failed, or it could not be decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the finding"
+)]
 pub struct Finding {
     /// Id of the rule.
     pub rule: String,
@@ -49,6 +54,8 @@ pub struct Finding {
     pub acceptable: bool,
     /// The first hop that it concerns.
     pub hop: Hop,
+    /// Whether that is not the hop that comes now: it is told early, and counts when its hop comes.
+    pub ahead: bool,
     /// Kind of the item.
     pub kind: ItemKind,
     /// Name of the item, in the form that [`ItemKind`] says.
@@ -68,6 +75,9 @@ pub struct Finding {
     /// The consent that covers it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Acceptance>,
+    /// What the rule would write to mend it, where it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<ProposedFix>,
 }
 
 impl Finding {
@@ -81,17 +91,23 @@ impl Finding {
         }
     }
 
-    /// Whether it keeps the upgrade from going on.
+    /// Whether it keeps the upgrade from going on: nobody has accepted it, and it will not be mended on the way.
     #[must_use]
     pub fn blocks(&self) -> bool {
-        self.severity == Severity::Blocker && self.accepted.is_none()
+        self.severity == Severity::Blocker && self.accepted.is_none() && !self.ahead && !self.is_to_be_fixed()
     }
 
-    /// Worst first: blockers, warnings, accepted ones, infos.
+    /// Whether a fix that was asked for will mend it.
+    #[must_use]
+    pub fn is_to_be_fixed(&self) -> bool {
+        self.fix.as_ref().is_some_and(ProposedFix::is_wanted)
+    }
+
+    /// Worst first: blockers, warnings with what blocks a later hop, accepted ones, infos.
     fn rank(&self) -> u8 {
         match (self.severity, &self.accepted) {
-            (Severity::Blocker, None) => 0,
-            (Severity::Warning, None) => 1,
+            (Severity::Blocker, None) if !self.ahead => 0,
+            (Severity::Blocker | Severity::Warning, None) => 1,
             (Severity::Blocker | Severity::Warning, Some(_)) => 2,
             (Severity::Info, _) => 3,
         }

@@ -1,7 +1,7 @@
 //! Rule engine: what must hold before, during and after a hop, as data. Pure.
 //!
 //! ```text
-//!  catalogue/*.yaml ──► Catalogue ──► Evaluation ◄── items, page by page (facts.rs says which fields)
+//!  catalogue/*.yaml ──► Catalogue ──► Evaluation ◄── objects, page by page (vocabulary.rs says which fields)
 //!                                        │
 //!                                        └──► Vec<Finding> ──► accept(risks, now)
 //! ```
@@ -16,27 +16,46 @@ mod evaluation;
 mod expression;
 mod facts;
 mod finding;
+mod fix;
 mod functions;
+mod kind;
+mod kubernetes;
 mod markdown;
+mod object;
+mod overlay;
+mod path;
+mod problem;
 mod record;
+mod records;
 mod release_file;
 mod releases;
+mod rule;
 mod schema;
 mod selftest;
+mod tally;
+mod vocabulary;
 
 pub use accept::{AcceptedRisk, RiskProblem, accept, risk_problems};
-pub use catalogue::{Catalogue, CatalogueError, Problem, Rule};
+pub use catalogue::Catalogue;
 pub use evaluation::{Evaluation, Input};
 pub use facts::{
-    ClusterFacts, DeploymentFacts, Facts, ItemFacts, PlatformFacts, PodFacts, ReleaseFacts, SeedFacts, SpecFacts,
-    WebhookFacts, schema,
+    AccountFacts, ClusterFacts, DeploymentFacts, Facts, ItemFacts, ObjectFacts, PlatformFacts, PodFacts, ReleaseFacts,
+    RingFacts, SeedFacts, SpecFacts, UserClusterFacts, WebhookFacts,
 };
 pub use finding::{Acceptance, Finding, Hop};
+pub use fix::{Fix, FixProblem, fix_problems, request_fixes};
 pub use functions::ConfiguredVersions;
+pub use kind::{ItemKind, MASTER, Places};
+pub use object::Object;
+pub use path::{Documents, Path, Take};
+pub use problem::{CatalogueError, Problem};
 pub use record::{Expectation, Severity, Stage};
 pub use releases::{AutomaticUpdate, JobMode, Release, Releases, RouteError};
-pub use schema::{FactValue, Field, FieldSpec, FieldType, Item, ItemKind};
+pub use rule::Rule;
+pub use schema::{FactValue, Field, FieldSpec, FieldType, Item};
 pub use selftest::TestFailure;
+pub use tally::Tally;
+pub use vocabulary::{PathField, Vocabulary};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Form of one rule in `catalogue/rules/*.yaml`. Pure.
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::version::KkpVersion;
@@ -70,7 +71,32 @@ pub(super) struct RuleRecord {
     pub(super) remedy: String,
     pub(super) docs: Option<String>,
     pub(super) source: Option<String>,
+    #[serde(default)]
+    pub(super) covers: Vec<String>,
+    pub(super) fix: Option<FixRecord>,
     pub(super) tests: Vec<TestRecord>,
+}
+
+/// A plain write to the object that a finding is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FixRecord {
+    pub(super) title: String,
+    /// Path of a fact of the kind that is one value.
+    pub(super) path: String,
+    /// CEL: what to write; sees the same as `fail`.
+    pub(super) value: Option<String>,
+    /// To remove what stands there instead.
+    #[serde(default)]
+    pub(super) remove: bool,
+    /// CEL: whether the fix is one for this item at all; by default it is.
+    pub(super) when: Option<String>,
+    /// CEL: why it must not be made on this item, as a text; empty = it may.
+    pub(super) unless: Option<String>,
+    #[serde(default)]
+    pub(super) temporary: bool,
+    #[serde(default)]
+    pub(super) throttled: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -83,7 +109,26 @@ pub(super) struct TestRecord {
     pub(super) spec: Map<String, Value>,
     #[serde(default)]
     pub(super) hop: TestHop,
+    /// What the clock says.
+    #[serde(default = "usual_time")]
+    pub(super) now: Timestamp,
     pub(super) expect: Expectation,
+    /// What the rule's fix writes, null = it removes; left out, the rule has no fix for this item. Once made, as often as it
+    /// takes, the rule passes.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) fixed: Option<Value>,
+    /// Why the rule's fix is not made for this item.
+    pub(super) refused: Option<String>,
+}
+
+/// Keeps `null` apart from a key that is not there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// The clock of tests that do not say: 2026-06-01.
+const fn usual_time() -> Timestamp {
+    Timestamp::constant(1_780_272_000, 0)
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

@@ -4,44 +4,68 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
+use super::problem::{Located, Problems};
 use super::releases::{AutomaticUpdate, JobMode, Release, Releases};
 use crate::version::KkpVersion;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ReleaseFile {
-    images: BTreeMap<String, String>,
-    minors: Vec<Minor>,
+pub(super) struct ReleaseFile {
+    #[serde(default)]
+    pub(super) images: BTreeMap<String, String>,
+    pub(super) minors: Vec<Spanned<Minor>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Minor {
+pub(super) struct Minor {
     #[serde(rename = "minor")]
-    line: String,
+    pub(super) line: String,
     newest_patch: u32,
+    #[serde(default)]
+    from_newest_patch: bool,
+    #[serde(default)]
+    notes_covered: bool,
     job: Vec<JobSince>,
     one_way: Vec<String>,
     automatic_updates: Vec<Update>,
     kubernetes: Vec<KubernetesSince>,
+    #[serde(default)]
+    lists: BTreeMap<String, Vec<ListSince>>,
 }
 
-#[derive(Deserialize)]
+impl Minor {
+    /// Whether all its patch releases have the list.
+    pub(super) fn has_list(&self, name: &str) -> bool {
+        let entries = self.lists.get(name);
+        entries.is_some_and(|entries| entries.iter().any(|entry| entry.since == 0))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListSince {
+    since: u32,
+    all: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JobSince {
     since: u32,
     mode: JobMode,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Update {
     from: String,
     to: Version,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KubernetesSince {
     since: u32,
@@ -51,35 +75,74 @@ struct KubernetesSince {
 
 /// Most patch releases of a minor: each becomes one entry in memory.
 const PATCHES: u32 = 999;
+/// Most releases of a catalogue.
+const RELEASES: usize = 1000;
+/// Most Kubernetes versions, update rules, and entries of lists, of one minor: each patch release has them again.
+const ENTRIES: usize = 300;
+/// Longest entry of a list, in bytes.
+const ENTRY_BYTES: usize = 64;
+/// Most one-way marks of a minor, and the longest, in bytes: each is a sentence.
+const MARKS: (usize, usize) = (20, 256);
 
-/// Reads the file.
-///
-/// # Errors
-/// One text that names the minor and what is wrong.
-pub(super) fn parse(text: &str) -> Result<Releases, String> {
-    let file: ReleaseFile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+/// Makes releases of the minors; what is wrong with one of them names it.
+pub(super) fn build(minors: &[Located<Minor>], problems: &mut Problems) -> Releases {
     let mut releases = Releases::default();
-    for minor in &file.minors {
-        if minor.newest_patch > PATCHES {
-            return Err(format!("minor {}: newestPatch is larger than {PATCHES}", minor.line));
-        }
-        for patch in 0..=minor.newest_patch {
-            let release = expand(minor, patch).map_err(|error| format!("minor {}: {error}", minor.line))?;
-            if let Some(twice) = releases.insert(release) {
-                return Err(format!(
-                    "minor {}: release {} stands in the file twice",
-                    minor.line, twice.version
-                ));
-            }
+    for minor in minors {
+        if let Err(reason) = add(&mut releases, &minor.record) {
+            problems.of(minor, &format!("minor {}: {reason}", minor.record.line));
         }
     }
-    for edition in ["CE", "EE"] {
-        if !file.images.contains_key(edition) {
-            return Err(format!("images: no repository for edition {edition}"));
+    releases
+}
+
+fn add(releases: &mut Releases, minor: &Minor) -> Result<(), String> {
+    check_size(minor)?;
+    for patch in 0..=minor.newest_patch {
+        if releases.iter().count() >= RELEASES {
+            return Err(format!("there are more than {RELEASES} releases"));
+        }
+        if let Some(twice) = releases.insert(expand(minor, patch)?) {
+            return Err(format!("release {} stands in the file twice", twice.version));
         }
     }
-    releases.set_images(file.images);
-    Ok(releases)
+    Ok(())
+}
+
+/// Refuses what would become very much when it is expanded.
+fn check_size(minor: &Minor) -> Result<(), String> {
+    if minor.newest_patch > PATCHES {
+        return Err(format!("newestPatch is larger than {PATCHES}"));
+    }
+    let versions = minor.kubernetes.iter().flat_map(|entry| entry.add.values());
+    let lists = || minor.lists.values().flatten();
+    for (found, what) in [
+        (versions.map(Vec::len).sum::<usize>(), "Kubernetes versions"),
+        (minor.automatic_updates.len(), "update rules"),
+        (lists().map(|entry| entry.all.len()).sum(), "entries of lists"),
+        (minor.lists.len(), "lists"),
+        (
+            minor.kubernetes.len() + minor.job.len(),
+            "entries of Kubernetes versions and job modes",
+        ),
+    ] {
+        if found > ENTRIES {
+            return Err(format!("has more than {ENTRIES} {what}"));
+        }
+    }
+    let texts = lists()
+        .flat_map(|entry| &entry.all)
+        .chain(minor.lists.keys())
+        .chain([&minor.line]);
+    if texts.into_iter().any(|text| text.len() > ENTRY_BYTES) {
+        return Err(format!("a text is longer than {ENTRY_BYTES} bytes"));
+    }
+    let (marks, bytes) = MARKS;
+    if minor.one_way.len() > marks || minor.one_way.iter().any(|mark| mark.len() > bytes) {
+        return Err(format!(
+            "oneWay has more than {marks} entries, or one of more than {bytes} bytes"
+        ));
+    }
+    Ok(())
 }
 
 fn expand(minor: &Minor, patch: u32) -> Result<Release, String> {
@@ -115,13 +178,20 @@ fn expand(minor: &Minor, patch: u32) -> Result<Release, String> {
         .iter()
         .map(|update| automatic(update, &kubernetes))
         .collect::<Result<_, _>>()?;
+    let lists = minor.lists.iter().filter_map(|(name, entries)| {
+        let newest = entries.iter().rfind(|entry| entry.since <= patch)?;
+        Some((name.clone(), newest.all.clone()))
+    });
     Ok(Release {
         version,
+        lists: lists.collect(),
         kubernetes,
         default_kubernetes,
         automatic_updates,
         job,
         one_way: minor.one_way.clone(),
+        from_newest_patch: minor.from_newest_patch,
+        notes_covered: minor.notes_covered,
     })
 }
 

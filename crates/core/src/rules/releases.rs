@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Stop;
 use crate::version::KkpVersion;
 
 /// How a Job of a release's own image can run the installer.
@@ -79,6 +81,12 @@ pub struct Release {
     pub job: JobMode,
     /// What it changes for good.
     pub one_way: Vec<String>,
+    /// Whether its upgrade notes ask for the newest patch release of the minor before.
+    pub from_newest_patch: bool,
+    /// Whether the rules of the catalogue hold what its upgrade notes say.
+    pub notes_covered: bool,
+    /// Lists that rules look into, by name: feature gates, versions of network plugins, …
+    pub lists: BTreeMap<String, Vec<String>>,
 }
 
 impl Release {
@@ -101,7 +109,8 @@ impl Release {
 /// All releases that the catalogue knows.
 #[derive(Debug, Clone, Default)]
 pub struct Releases {
-    by_version: BTreeMap<KkpVersion, Release>,
+    by_version: BTreeMap<KkpVersion, Arc<Release>>,
+    list_names: BTreeSet<String>,
     images: BTreeMap<String, String>,
 }
 
@@ -145,8 +154,9 @@ pub enum RouteError {
 }
 
 impl Releases {
-    pub(super) fn insert(&mut self, release: Release) -> Option<Release> {
-        self.by_version.insert(release.version, release)
+    pub(super) fn insert(&mut self, release: Release) -> Option<Arc<Release>> {
+        self.list_names.extend(release.lists.keys().cloned());
+        self.by_version.insert(release.version, Arc::new(release))
     }
 
     pub(super) fn set_images(&mut self, images: BTreeMap<String, String>) {
@@ -156,13 +166,24 @@ impl Releases {
     /// The release with exactly this version.
     #[must_use]
     pub fn get(&self, version: KkpVersion) -> Option<&Release> {
-        self.by_version.get(&version)
+        self.by_version.get(&version).map(Arc::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn share(&self, version: KkpVersion) -> Option<Arc<Release>> {
+        self.by_version.get(&version).cloned()
     }
 
     /// All releases, oldest first.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Release> {
-        self.by_version.values()
+        self.by_version.values().map(Arc::as_ref)
+    }
+
+    /// Names of the lists that at least one release has.
+    #[must_use]
+    pub const fn list_names(&self) -> &BTreeSet<String> {
+        &self.list_names
     }
 
     /// Image repository of an edition (`CE` or `EE`), without tag. A platform may use a mirror: the running one wins.
@@ -183,7 +204,9 @@ impl Releases {
     }
 
     /// Versions to go to, one after the other, from `from` to `target`: for each minor between, the one that `via`
-    /// names or else the newest that the catalogue knows. Empty when nothing is to be done.
+    /// names or else the newest that the catalogue knows; before that the newest patch release of the minor that runs,
+    /// where the notes of the next minor ask for it. A `via` of the running minor chooses another patch release, and the
+    /// running version itself means to start from what runs. Empty when nothing is to be done.
     ///
     /// # Errors
     /// A downgrade, another major, an unknown release, or a `via` that is not on the way.
@@ -201,8 +224,7 @@ impl Releases {
         }
         for &version in via {
             let named = via.iter().filter(|other| other.minor == version.minor).count();
-            if version.major != from.major || version.minor <= from.minor || version.minor >= target.minor || named > 1
-            {
+            if version.major != from.major || version < from || version.minor >= target.minor || named > 1 {
                 return Err(RouteError::ViaOffRoute { version, from, target });
             }
         }
@@ -213,7 +235,43 @@ impl Releases {
             .map(|minor| self.between(from.major, minor, via))
             .collect::<Result<Vec<_>, _>>()?;
         hops.push(self.known(target)?);
+        if let Some(patch) = self.patch_first(from, hops.first(), via)? {
+            hops.insert(0, patch);
+        }
         Ok(hops)
+    }
+
+    /// The patch release to go to before the running minor is left.
+    fn patch_first(
+        &self,
+        from: KkpVersion,
+        next: Option<&KkpVersion>,
+        via: &[KkpVersion],
+    ) -> Result<Option<KkpVersion>, RouteError> {
+        let Some(next) = next.filter(|next| next.minor > from.minor) else {
+            return Ok(None);
+        };
+        if let Some(chosen) = via.iter().find(|version| version.minor == from.minor) {
+            return Ok(Some(self.known(*chosen)?).filter(|chosen| *chosen != from));
+        }
+        let asked = self.get(*next).is_some_and(|release| release.from_newest_patch);
+        let newest = self.newest(from.major, from.minor).filter(|newest| *newest > from);
+        Ok(newest.filter(|_| asked))
+    }
+
+    /// The same with what each release on the way changes for good.
+    ///
+    /// # Errors
+    /// See [`Releases::path`].
+    pub fn stops(&self, from: KkpVersion, target: KkpVersion, via: &[KkpVersion]) -> Result<Vec<Stop>, RouteError> {
+        let stop = |version: KkpVersion| Stop {
+            version,
+            one_way: self
+                .get(version)
+                .map(|release| release.one_way.clone())
+                .unwrap_or_default(),
+        };
+        Ok(self.path(from, target, via)?.into_iter().map(stop).collect())
     }
 
     fn between(&self, major: u32, minor: u32, via: &[KkpVersion]) -> Result<KkpVersion, RouteError> {
@@ -238,10 +296,15 @@ impl Releases {
     #[must_use]
     pub fn hint(&self, version: KkpVersion) -> String {
         self.newest(version.major, version.minor).map_or_else(
-            || format!("add minor {} to catalogue/releases.yaml, or install an operator that knows it", version.minor_line()),
+            || {
+                format!(
+                    "add minor {} to releases.yaml of ConfigMap kkp-upgrade-catalogue, or install an operator that knows it",
+                    version.minor_line()
+                )
+            },
             |newest| {
                 format!(
-                    "newest known release of {} is {newest}; raise newestPatch in catalogue/releases.yaml, or install an operator that knows it",
+                    "newest known release of {} is {newest}; raise newestPatch in releases.yaml of ConfigMap kkp-upgrade-catalogue, or install an operator that knows it",
                     version.minor_line()
                 )
             },

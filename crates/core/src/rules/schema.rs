@@ -1,46 +1,10 @@
-//! Schema of what rules may look at: the closed list of item kinds and their fields. Pure.
+//! Fields of items: their types, and what it means that one was not read. Pure.
 //!
 //! A rule names fields of one item; the catalogue refuses a rule that names a field which is not in here, so a typing
 //! error cannot become a rule that never fails.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-
-/// What one item of the platform is. `each` of a rule is one of these words.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumString,
-    strum::EnumIter,
-)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
-pub enum ItemKind {
-    /// The platform as a whole: exactly one item, target `platform`.
-    Platform,
-    /// One Seed; target = name of the Seed.
-    Seed,
-    /// One user cluster; target = `<seed>/<cluster>`.
-    Cluster,
-    /// Newest revision of one Helm release; target = `<master or seed>/<namespace>/<release>`.
-    Release,
-    /// One Deployment of KKP; target = `<master or seed>/<namespace>/<name>`.
-    Deployment,
-    /// One Pod in a namespace of KKP; target = `<master or seed>/<namespace>/<name>`.
-    Pod,
-    /// One answer of KKP's admission webhooks; target = `<master or seed>/<kind of the object that was tried>`.
-    Webhook,
-}
 
 /// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
@@ -66,7 +30,7 @@ pub struct FieldSpec {
     /// Whether the field may be unset in the API, which rules see as `null`.
     pub nullable: bool,
     /// Where the value is found in the objects of KKP, and what it means.
-    pub docs: &'static str,
+    pub docs: String,
 }
 
 impl FieldSpec {
@@ -139,6 +103,22 @@ impl Item {
         Self {
             fields,
             not_read: BTreeMap::new(),
+        }
+    }
+
+    /// This item with the fields of another one.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.fields.extend(other.fields);
+        self.not_read.extend(other.not_read);
+        self
+    }
+
+    /// Sets a field, or why it was not read.
+    pub(super) fn put(&mut self, name: &str, value: Result<Value, String>) {
+        match value {
+            Ok(value) => drop(self.fields.insert(name.to_owned(), value)),
+            Err(reason) => drop(self.not_read.insert(name.to_owned(), reason)),
         }
     }
 

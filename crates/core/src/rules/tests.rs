@@ -1,13 +1,21 @@
 //! Tests of the rule engine and of the catalogue that is compiled in.
 
 mod acceptance;
+mod bounds;
 mod embedded;
 mod evaluating;
+mod fixes;
 mod laws;
 mod loading;
+mod overlay;
 mod routes;
 
+use std::sync::OnceLock;
+
 use super::*;
+use jiff::Timestamp;
+use strum::IntoEnumIterator;
+
 use crate::version::KkpVersion;
 
 fn version(text: &str) -> KkpVersion {
@@ -21,9 +29,25 @@ fn hop(from: &str, to: &str) -> Hop {
     }
 }
 
+/// The rules about the step itself, which every platform meets: those of one topic each would be in the way of tests of the
+/// engine.
+fn core_rules() -> &'static Catalogue {
+    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+    CATALOGUE.get_or_init(|| {
+        Catalogue::parse(&[
+            ("releases.yaml", include_str!("../../../../catalogue/releases.yaml")),
+            ("facts.yaml", include_str!("../../../../catalogue/facts.yaml")),
+            ("rules/any.yaml", include_str!("../../../../catalogue/rules/any.yaml")),
+        ])
+        .unwrap()
+    })
+}
+
 fn embedded() -> &'static Catalogue {
     Catalogue::embedded().unwrap()
 }
+
+const ISSUER: &str = "https://kkp.example.com/dex";
 
 /// A request for the usual step, with everything read.
 fn input() -> Input {
@@ -35,8 +59,12 @@ fn input() -> Input {
             maximum_parallel_reconciles: Some(3).into(),
             backup_policy: "Required".to_owned().into(),
             backup_storage: true.into(),
+            etcd_backups: true.into(),
+            seed_capacity: false.into(),
+            backup_key_in_cluster: false.into(),
         },
         configured: ConfiguredVersions::default().into(),
+        now: NOW,
     }
 }
 
@@ -52,8 +80,30 @@ fn platform() -> PlatformFacts {
         kubernetes_minor: 33.into(),
         storage_class_fast: true.into(),
         values_image_tag: None.into(),
+        values_image_repository: None.into(),
+        values_empty: false.into(),
+        operator_image_repository: Some("quay.io/kubermatic/kubermatic".to_owned()).into(),
+        service_account_key_length: 32.into(),
+        login_clients: 1.into(),
+        login_client_public: false.into(),
+        login_client_secret: "same".to_owned().into(),
+        login_redirect_uris: vec!["https://kkp.example.com/api/v2/auth/callback".to_owned()].into(),
+        external_dns_ingress_only: Vec::new().into(),
+        gateway_crd_policy: false.into(),
         values_http_route_domain: Some("kkp.example.com".to_owned()).into(),
         headless: false.into(),
+        catalogue_refused: None.into(),
+        login_issuer: ISSUER.to_owned().into(),
+        issuer_answered: true.into(),
+        issuer_objection: String::new().into(),
+        issuer_status: Some(200).into(),
+        issuer_named: Some(ISSUER.to_owned()).into(),
+        issuer_scopes: Some(vec!["offline_access".to_owned()]).into(),
+        issuer_grant_types: None.into(),
+        issuer_challenge_methods: None.into(),
+        domain_addresses: vec!["192.0.2.7".to_owned()].into(),
+        gateway_addresses: vec!["192.0.2.7".to_owned()].into(),
+        nginx_balancer_addresses: Vec::new().into(),
     }
 }
 
@@ -66,17 +116,21 @@ fn seed() -> SeedFacts {
         resources_reconciled: Some("True".to_owned()).into(),
         reachable: true.into(),
         reach_error: None.into(),
+        separate: true.into(),
         skip_reconciling: false.into(),
         held: false.into(),
-        stuck_clusters: 0.into(),
         configured_limit: None.into(),
+        client_certificate_ends: None.into(),
+        control_plane_room: Some(20).into(),
+        control_planes: 10.into(),
+        cpu_requested_percent: 40.into(),
+        memory_requested_percent: 60.into(),
     }
 }
 
 fn cluster(kubernetes: &str) -> ClusterFacts {
     ClusterFacts {
         version: kubernetes.to_owned().into(),
-        deleting: false.into(),
         paused: false.into(),
         pause_reason: None.into(),
         worker_name: None.into(),
@@ -87,22 +141,62 @@ fn cluster(kubernetes: &str) -> ClusterFacts {
 
 /// An evaluation of a platform without findings: two seeds and their clusters.
 fn healthy(input: &Input) -> Evaluation<'static> {
-    let mut evaluation = Evaluation::new(embedded(), Stage::Preflight, input);
-    evaluation.facts("platform", &platform());
-    evaluation.facts("eu", &seed());
-    evaluation.facts("us", &seed());
-    evaluation.facts("eu/aaaa", &cluster("1.33.5"));
-    evaluation.facts(
-        "master/kubermatic/kubermatic-operator",
-        &ReleaseFacts {
-            status: "deployed".to_owned().into(),
-            revision: 3.into(),
-        },
+    let mut evaluation = Evaluation::new(core_rules(), &[Stage::Preflight], input);
+    platform_item(&mut evaluation, &platform());
+    seed_item(&mut evaluation, "eu", &seed());
+    seed_item(&mut evaluation, "us", &seed());
+    cluster_item(&mut evaluation, "eu", &cluster("1.33.5"));
+    let release = ReleaseFacts {
+        status: "deployed".to_owned().into(),
+        revision: 3.into(),
+        values_drift: Vec::new().into(),
+    };
+    object(
+        &mut evaluation,
+        ItemKind::Release,
+        "master",
+        "kubermatic-operator",
+        &release,
     );
-    for kind in [ItemKind::Deployment, ItemKind::Pod, ItemKind::Webhook] {
-        evaluation.visited(kind);
+    for kind in ItemKind::iter() {
+        for place in ["master", "eu", "us"] {
+            evaluation.visited(kind, place);
+        }
     }
     evaluation
+}
+
+/// 2026-06-01.
+const NOW: Timestamp = Timestamp::constant(1_780_272_000, 0);
+
+/// Shows an object of which code computed `facts`, with empty documents.
+fn object(evaluation: &mut Evaluation<'_>, kind: ItemKind, place: &str, name: &str, facts: &impl Facts) {
+    let nothing = serde_json::json!({});
+    let documents = kind.documents().iter().map(|name| (*name, Ok(&nothing))).collect();
+    evaluation.object(&Object {
+        kind,
+        place,
+        namespace: (kind == ItemKind::Release).then_some("kubermatic"),
+        name,
+        deleting: false,
+        created: Some(NOW),
+        documents,
+        computed: facts.item(),
+    });
+}
+
+fn platform_item(evaluation: &mut Evaluation<'_>, facts: &PlatformFacts) {
+    object(evaluation, ItemKind::Platform, "master", "", facts);
+}
+
+fn seed_item(evaluation: &mut Evaluation<'_>, name: &str, facts: &SeedFacts) {
+    object(evaluation, ItemKind::Seed, name, name, facts);
+}
+
+fn cluster_item(evaluation: &mut Evaluation<'_>, seed: &str, facts: &ClusterFacts) {
+    let cluster = serde_json::json!({"metadata": {"name": "aaaa", "creationTimestamp": "2026-05-01T00:00:00Z"},
+        "status": {"conditions": {"SeedResourcesUpToDate": {"status": "True"}}}});
+    evaluation.object(&Object::new(ItemKind::Cluster, seed, &cluster).with(facts));
 }
 
 fn found(findings: &[Finding]) -> Vec<(&str, &str)> {

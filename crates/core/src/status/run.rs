@@ -100,7 +100,7 @@ pub struct AbortStatus {
     pub effect: String,
 }
 
-/// Something that the run changed and has to put back.
+/// Something that the run changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Change {
@@ -116,6 +116,28 @@ pub struct Change {
     /// Value of this run.
     #[schemars(length(max = 64))]
     pub applied: String,
+    /// The rule whose fix it was; absent for the limit.
+    #[schemars(length(max = 64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Whether it stays: nothing has to be put back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub permanent: bool,
+}
+
+/// The fixes of one rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FixCount {
+    /// Id of the rule.
+    #[schemars(length(max = 64))]
+    pub rule: String,
+    /// Values that this run has written and that have not been put back.
+    #[schemars(range(min = 0))]
+    pub made: i32,
+    /// Findings that are still to be fixed, at the last look.
+    #[schemars(range(min = 0))]
+    pub pending: i32,
 }
 
 /// One run that has ended.
@@ -143,10 +165,22 @@ pub struct HistoryEntry {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
+    /// How long each of its hops took from the first backup to the proof, in seconds.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hop_seconds: Vec<i64>,
     /// Digest of its plan.
     #[schemars(length(max = 80))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
+    /// Who approved it, where somebody had to.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// The rules whose fixes were made, with the number of values written.
+    #[schemars(length(max = 8), inner(length(max = 96)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<String>,
 }
 
 /// How a run is going to end.

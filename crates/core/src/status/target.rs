@@ -77,9 +77,42 @@ pub struct Target {
     /// User clusters of this seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_clusters: Option<ClusterCounts>,
+    /// Backups of the etcds of this seed's user clusters, made for this run; absent where none are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_backups: Option<EtcdCounts>,
     /// The verified backup of this target; absent where another target's backup covers the same cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupRecord>,
+}
+
+/// Backups of the etcds of a seed's user clusters, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EtcdCounts {
+    /// User clusters that are to have one.
+    #[schemars(range(min = 0))]
+    pub total: i32,
+    /// Those of them that have one.
+    #[schemars(range(min = 0))]
+    pub completed: i32,
+    /// Those of them for which it failed or took too long, in all attempts that there are.
+    #[schemars(range(min = 0))]
+    pub failed: i32,
+    /// User clusters that KKP does not back up now: paused, being deleted, of another worker, or not yet set up.
+    #[schemars(range(min = 0))]
+    pub left_out: i32,
+}
+
+/// The etcd backups of this run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EtcdRun {
+    /// Attempts that each user cluster has in this run; each retry of the run adds some.
+    #[schemars(range(min = 0, max = 1000))]
+    pub attempts: i32,
+    /// When the last one was seen complete, or was given up by an accepted risk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_time: Option<Time>,
 }
 
 /// The cluster behind a Seed.
@@ -119,4 +152,27 @@ pub struct BackupRecord {
     /// When its result was read: it had been read back and found equal by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Time>,
+    /// How many backups of this target lay in the storage then, this one included.
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<i64>,
+}
+
+/// What became of older backups when the run was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetentionRecord {
+    /// How many were removed.
+    #[schemars(range(min = 0))]
+    pub removed: i64,
+    /// How many verified ones of this platform's clusters stay.
+    #[schemars(range(min = 0))]
+    pub kept: i64,
+    /// Why not all that may go are gone.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// When its result was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
 }

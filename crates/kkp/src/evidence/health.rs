@@ -73,18 +73,3 @@ fn may_lack_machine_controller(cluster: &Cluster) -> bool {
         .and_then(|condition| version::major_minor(condition.kubermatic_version.text()));
     written_by.is_none_or(|minor| minor >= MACHINE_CONTROLLER_OPTIONAL)
 }
-
-/// Names of the Clusters that KKP counts against `maximumParallelReconciles`: all whose control plane is not up to date, also
-/// paused, deleting and never finished ones. When they are as many as the limit, no other Cluster of the seed moves on.
-pub fn stuck_clusters<'a>(clusters: impl IntoIterator<Item = &'a Cluster>) -> Vec<&'a str> {
-    let up_to_date = |cluster: &Cluster| {
-        let condition = cluster.status.conditions.entry("SeedResourcesUpToDate");
-        condition
-            .get()
-            .is_some_and(|condition| condition.status.text() == "True")
-    };
-    let stuck = clusters.into_iter().filter(|cluster| !up_to_date(cluster));
-    stuck
-        .map(|cluster| cluster.metadata.name.as_deref().unwrap_or_default())
-        .collect()
-}

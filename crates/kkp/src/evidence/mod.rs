@@ -7,6 +7,7 @@
 //! A fact that was read and is not there gives [`Evidence::NotYet`]; a fact that could not be read gives
 //! [`Evidence::Unknown`]; neither ever counts as proof.
 
+pub mod control_plane;
 pub mod deployment;
 pub mod health;
 pub mod master;
@@ -14,8 +15,9 @@ pub mod seed;
 pub mod throttle;
 pub mod user_cluster;
 
+pub use control_plane::control_plane_missing;
 pub use deployment::rolled_out;
-pub use health::{ClusterHealth, UnhealthyPart, cluster_health, stuck_clusters};
+pub use health::{ClusterHealth, UnhealthyPart, cluster_health};
 pub use master::{MasterObservation, master};
 pub use seed::{SeedObservation, is_reconciled_by, seed};
 pub use throttle::{seed_throttle, seed_worker_name};
@@ -158,6 +160,8 @@ fn target_minor(target: &str) -> Result<(u64, u64), Evidence> {
 
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod control_plane_tests;
 #[cfg(test)]
 mod proof_tests;
 #[cfg(test)]

@@ -100,24 +100,3 @@ fn health_follows_the_rule_of_kkp() {
     assert!(!cluster_health(&cluster_with_health(&unused, TARGET)).is_healthy());
     assert_eq!(cluster_health(&Cluster::default()).unhealthy.len(), 6);
 }
-
-#[test]
-fn all_clusters_that_are_not_up_to_date_are_stuck() {
-    let cluster = |name: &str, conditions: Value, pause: bool| -> Cluster {
-        let document =
-            json!({"metadata": {"name": name}, "spec": {"pause": pause}, "status": {"conditions": conditions}});
-        serde_json::from_value(document).unwrap()
-    };
-    let clusters = [
-        cluster(
-            "fine",
-            json!({"SeedResourcesUpToDate": {"status": "True", "kubermaticVersion": OLD}}),
-            false,
-        ),
-        cluster("behind", json!({"SeedResourcesUpToDate": {"status": "False"}}), false),
-        cluster("paused", json!({"SeedResourcesUpToDate": {"status": "False"}}), true),
-        cluster("new", json!({}), false),
-        cluster("odd", json!("x"), false),
-    ];
-    assert_eq!(stuck_clusters(&clusters), ["behind", "paused", "new", "odd"]);
-}

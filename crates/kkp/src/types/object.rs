@@ -3,6 +3,8 @@
 //! Pure. The types read only: they are never sent back, so no field of KKP can get lost by a write.
 
 use kube::api::ObjectMeta;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::slice::{ReadPath, UnreadablePath};
@@ -23,15 +25,49 @@ pub trait SlimObject: kube::Resource<DynamicType = ()> {
     fn unreadable(&self) -> Vec<UnreadablePath>;
 }
 
-/// Metadata without managed fields, which nobody here reads, and without the last applied configuration, which holds
-/// secrets in clear text where a KubermaticConfiguration was applied by kubectl.
+/// Metadata without managed fields, which nobody here reads and which are up to half of an object, and without the last applied
+/// configuration, which holds secrets in clear text where a KubermaticConfiguration was applied by kubectl.
 pub(crate) fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let mut metadata = ObjectMeta::deserialize(deserializer)?;
-    metadata.managed_fields = None;
+    let mut metadata = deserializer.deserialize_map(MetadataVisitor)?;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }
     Ok(metadata)
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = ObjectMeta;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("metadata of an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<ObjectMeta, A::Error> {
+        ObjectMeta::deserialize(MapAccessDeserializer::new(Unmanaged(members)))
+    }
+}
+
+/// The members of metadata but the managed fields, which are passed over and never built.
+struct Unmanaged<A>(A);
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Unmanaged<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.0.next_key::<String>()? {
+            if key != "managedFields" {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            self.0.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.0.next_value_seed(seed)
+    }
 }
 
 /// Declares a KKP kind from its spec and its status.

@@ -6,12 +6,13 @@ use crate::upgrade::Upgrade;
 /// The answers.
 pub(super) struct Answers;
 
-fn answers(upgrade: &Upgrade) -> [(&'static str, Option<&str>); 3] {
+fn answers(upgrade: &Upgrade) -> [(&'static str, Option<&str>); 4] {
     let status = &upgrade.status;
     [
         ("retry", status.last_handled_retry.as_deref()),
         ("abort", status.last_handled_abort.as_deref()),
         ("release", status.last_handled_release.as_deref()),
+        ("approve", status.last_handled_approve.as_deref()),
     ]
 }
 

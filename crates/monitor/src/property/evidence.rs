@@ -41,11 +41,13 @@ impl Property for ProvenDone {
             report.say("S20", upgrade.title(), format!("the status cannot be read: {why}"));
         }
         let Some((before, after)) = seen.change() else { return };
-        let Some(version) = after.status.target_version.clone() else {
+        // A hop that is left for the next one was done, all of it.
+        let left = before.status.hop.as_ref().filter(|_| next_hop(before, after));
+        let Some(version) = left.or(after.status.hop.as_ref()).map(|hop| hop.to.clone()) else {
             return;
         };
         let news = |condition| !before.is_true(condition) && after.is_true(condition);
-        let done = before.phase() != Some(Phase::Done) && after.phase() == Some(Phase::Done);
+        let done = left.is_some() || (before.phase() != Some(Phase::Done) && after.phase() == Some(Phase::Done));
         let proof = Proof {
             world: seen.world,
             expectations: seen.expectations,
@@ -58,15 +60,31 @@ impl Property for ProvenDone {
             }
         };
         if news(ConditionType::MasterUpgraded) || done {
-            say("MasterUpgraded or Done was written", proof.master());
+            say("MasterUpgraded, Done or the next hop was written", proof.master());
         }
         if news(ConditionType::SeedsUpgraded) || done {
-            say("SeedsUpgraded or Done was written", proof.seeds());
+            say("SeedsUpgraded, Done or the next hop was written", proof.seeds());
         }
         if news(ConditionType::UserClustersConverged) || done {
-            say("UserClustersConverged or Done was written", proof.clusters());
+            say(
+                "UserClustersConverged, Done or the next hop was written",
+                proof.clusters(),
+            );
         }
     }
+}
+
+/// Whether a write goes on from one hop of a run to the next.
+pub(super) fn next_hop(before: &Upgrade, after: &Upgrade) -> bool {
+    let (Some(old), Some(new)) = (&before.status.hop, &after.status.hop) else {
+        return false;
+    };
+    before.status.run_id == after.status.run_id
+        && before.status.path == after.status.path
+        && new.index == old.index + 1
+        && new.from == old.to
+        && matches!(before.phase(), Some(Phase::Preflight | Phase::Verifying))
+        && after.phase() == Some(Phase::Preflight)
 }
 
 struct Proof<'a> {

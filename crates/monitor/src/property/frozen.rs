@@ -1,8 +1,10 @@
 //! S13: while a run is locked, its plan does not change, and neither does what was ordered.
 
+use kkp_upgrade_core::phase::Phase;
 use kkp_upgrade_core::status::Status;
 use serde_json::Value;
 
+use super::evidence::next_hop;
 use super::gate::label;
 use super::{Property, Report, Seen};
 use crate::event::Verb;
@@ -46,10 +48,16 @@ impl Property for Frozen {
             return;
         }
         let digest = |status: &Status| status.plan.as_ref().map(|plan| plan.digest.clone());
+        let next = next_hop(before, after);
+        // A later hop has a Preflight of its own, with its plan and its baseline.
+        let planning = next || before.phase() == Some(Phase::Preflight);
         let frozen = [
-            ("plan.digest", digest(&before.status) == digest(&after.status)),
+            (
+                "plan.digest",
+                planning || digest(&before.status) == digest(&after.status),
+            ),
             ("path", before.status.path == after.status.path),
-            ("hop", before.status.hop == after.status.hop),
+            ("hop", next || before.status.hop == after.status.hop),
             (
                 "targetVersion",
                 before.status.target_version == after.status.target_version,
@@ -57,7 +65,7 @@ impl Property for Frozen {
             ("runId", before.status.run_id == after.status.run_id),
             (
                 "unhealthyBefore",
-                before.status.unhealthy_before == after.status.unhealthy_before,
+                planning || before.status.unhealthy_before == after.status.unhealthy_before,
             ),
         ];
         for (field, _) in frozen.into_iter().filter(|(_, same)| !same) {

@@ -10,7 +10,7 @@ use kkp_upgrade_core::status::BackupRecord;
 use kkp_upgrade_core::time::Time;
 use serde_json::Value;
 
-use super::{Property, Report, Seen, WRITERS};
+use super::{Property, Report, Seen, WRITERS, fixes};
 use crate::event::{Identity, Verb, Write};
 use crate::expectations::Sources;
 use crate::names;
@@ -58,7 +58,8 @@ impl Property for Gate {
 pub(super) fn changes_platform(write: &Write) -> bool {
     match write.actor.identity {
         Identity::Operator => {
-            write.object.is(names::KKP_GROUP, "kubermaticconfigurations") && note(write.after.as_deref()).is_some()
+            let limited = write.object.is(names::KKP_GROUP, "kubermaticconfigurations");
+            (limited && note(write.after.as_deref()).is_some()) || !fixes::added(write).is_empty()
         }
         // The Job's own fence is not the platform's.
         Identity::Installer => !is_fence(write),
@@ -89,6 +90,9 @@ pub(super) fn note(configuration: Option<&Value>) -> Option<Value> {
 /// UID of the `KKPUpgrade` that a write was made for.
 fn on_behalf_of(write: &Write, world: &World, master: &str) -> Option<String> {
     if write.actor.is_operator() {
+        if let Some(added) = fixes::added(write).into_iter().next() {
+            return Some(added.owner);
+        }
         let note = note(write.after.as_deref())?;
         return Some(note.get("owner")?.as_str()?.to_owned());
     }
@@ -156,6 +160,10 @@ impl Property for VerifiedBackup {
             self.complete.insert((uid.to_owned(), target.to_owned()));
         }
         let Some((before, after)) = seen.change() else { return };
+        if before.status.hop != after.status.hop {
+            // Each hop has backups of its own.
+            self.complete.retain(|(uid, _)| *uid != after.uid);
+        }
         for target in &after.status.targets {
             let Some(record) = &target.backup else { continue };
             let earlier = before

@@ -4,7 +4,7 @@ use kkp_upgrade_core::phase::Phase;
 use serde_json::Value;
 
 use super::gate::note;
-use super::{Property, Report, Seen};
+use super::{Property, Report, Seen, fixes};
 use crate::event::{ObjectKey, What};
 use crate::names;
 
@@ -19,7 +19,10 @@ impl Property for OwnedFields {
             What::Lost(_) | What::Installer(_) => return,
         };
         let Some(object) = object else { return };
-        for path in owned(object).into_iter().filter(|path| !may_own(key, path)) {
+        for path in owned(object)
+            .into_iter()
+            .filter(|path| !may_own(key, path) && !fixes::may_own(key, object, path))
+        {
             report.say("S18", key, format!("the operator owns {path}, which is not its own"));
         }
     }

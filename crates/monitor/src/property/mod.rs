@@ -6,7 +6,9 @@
 mod commands;
 mod conditions;
 mod deletion;
+mod etcd;
 mod evidence;
+mod fixes;
 mod fixpoint;
 mod frozen;
 mod gate;
@@ -18,6 +20,7 @@ mod order;
 mod ownership;
 mod phases;
 mod rest;
+mod restore;
 mod throttle;
 
 use jiff::Timestamp;
@@ -165,6 +168,11 @@ pub(crate) fn all(sources: Sources) -> Vec<Box<dyn Property>> {
         Box::new(rest::Quiet::default()),
         Box::new(ownership::OnlyOurs),
         Box::new(ownership::Deletes),
+        Box::new(etcd::Orders),
+        Box::new(fixes::Consent),
+        Box::new(fixes::Cap),
+        Box::new(restore::NothingTaken),
+        Box::new(restore::NothingCollected::default()),
         Box::new(managed::OwnedFields),
         Box::new(managed::NoteGone),
         Box::new(fixpoint::NoEmptyWrite),

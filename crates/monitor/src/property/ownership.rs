@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::gate::{is_fence, label};
-use super::{Property, Report, Seen, WRITERS};
+use super::{Property, Report, Seen, WRITERS, etcd, fixes};
 use crate::event::{Identity, Verb, Write};
 use crate::expectations::Sources;
 use crate::names;
@@ -33,25 +33,41 @@ impl Property for OnlyOurs {
     }
 }
 
+/// Of a `KubermaticConfiguration` we write the limit and our note about it.
+const CONFIGURATION: [&str; 2] = [names::LIMIT, "/metadata/annotations/upgrade.k8c.io~1throttle"];
+
 fn operator(write: &Write, seen: &Seen<'_>, report: &mut Report) {
     if write.verb == Verb::Delete {
         return;
     }
     let object = &write.object;
+    let noted = fixes::fields(write);
+    if !noted.is_empty() {
+        let mut allowed: Vec<&str> = noted.iter().map(String::as_str).collect();
+        if object.is(names::KKP_GROUP, "kubermaticconfigurations") {
+            allowed.extend(CONFIGURATION);
+        }
+        return fields(write, &allowed, report);
+    }
+    if write.verb == Verb::Create && etcd::is_order(object) {
+        // Whether it may be made is judged with the others of its run.
+        return labelled(write, report);
+    }
     if object.cluster != seen.expectations.master {
         return report.say("S18", object, "written by the operator on a seed, which it only reads");
     }
     match (object.group.as_str(), object.resource.as_str()) {
         ("upgrade.k8c.io", "kkpupgrades") => upgrade(write, report),
         ("kubermatic.k8c.io", "kubermaticconfigurations") => {
-            let allowed = [names::LIMIT, "/metadata/annotations/upgrade.k8c.io~1throttle"];
-            fields(write, &allowed, report);
+            fields(write, &CONFIGURATION, report);
         }
         ("batch", "jobs") if write.verb == Verb::Create => labelled(write, report),
         ("", "configmaps") => labelled(write, report),
         ("coordination.k8s.io", "leases")
             if [names::ACTIVE_LEASE, names::LEADER_LEASE].contains(&object.name.as_str()) => {}
         ("" | "events.k8s.io", "events") => {}
+        // Made once, of no KKPUpgrade, and never written again: older backups need the key that stands there.
+        ("", "secrets") if write.verb == Verb::Create && object.name == names::BACKUP_KEY => {}
         _ => report.say("S18", object, "written by the operator, whose it is not"),
     }
 }

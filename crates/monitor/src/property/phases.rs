@@ -88,7 +88,13 @@ impl Property for RunBooks {
         }
         let (was, is) = (&before.status.current_version, &after.status.current_version);
         let first = was.is_none();
-        let proven = after.phase() == Some(Phase::Done) && *is == after.status.target_version;
+        let arrived = after.phase() == Some(Phase::Done) && *is == after.status.target_version;
+        let left = before
+            .status
+            .hop
+            .as_ref()
+            .filter(|hop| after.status.hop.as_ref() != Some(*hop));
+        let proven = arrived || left.is_some_and(|hop| is.as_deref() == Some(hop.to.as_str()));
         if was != is && !first && !proven {
             let text = format!("currentVersion moved to {is:?} in {:?}", after.status.phase);
             report.say("S12", after.title(), text);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::gate::{changes_platform, note};
-use super::{Property, Report, Seen, WRITERS};
+use super::{Property, Report, Seen, WRITERS, fixes};
 use crate::event::Identity;
 use crate::expectations::Sources;
 use crate::upgrade::Upgrade;
@@ -49,7 +49,7 @@ impl Property for Quiet {
 
 fn rests(upgrade: &Upgrade) -> bool {
     let waits = upgrade.is_paused() && upgrade.reason() == "Paused";
-    (upgrade.is_terminal() && upgrade.status.changes.is_empty()) || waits
+    (upgrade.is_terminal() && !upgrade.status.owes()) || waits
 }
 
 /// Whether more changed than counts, messages and clocks.
@@ -86,7 +86,9 @@ fn platform(seen: &Seen<'_>, report: &mut Report) {
         return;
     };
     if write.actor.identity == Identity::Operator {
-        let owner = note(write.after.as_deref()).and_then(|note| Some(note.get("owner")?.as_str()?.to_owned()));
+        let limit = || note(write.after.as_deref()).and_then(|note| Some(note.get("owner")?.as_str()?.to_owned()));
+        let fix = fixes::added(write).into_iter().next();
+        let owner = fix.map_or_else(limit, |fix| Some(fix.owner));
         let upgrade = owner.and_then(|uid| seen.world.upgrade(&uid));
         if let Some(upgrade) = upgrade.filter(|upgrade| rests(upgrade) || upgrade.is_terminal()) {
             let text = format!("written for {}, which is at rest", upgrade.title());

@@ -67,14 +67,14 @@ impl Property for Limit {
             self.put_back(after, "Done", seen.world, report);
         }
         let gone = seen.turn.is_some_and(|turn| turn.gone);
-        if gone && after.status.changes.is_empty() {
+        if gone && !after.status.owes() {
             self.put_back(after, "deleted", seen.world, report);
         }
     }
 
     fn end(&mut self, end: &End<'_>, report: &mut Report) {
         for upgrade in end.world.upgrades().filter(|upgrade| upgrade.is_terminal()) {
-            let held = upgrade.reason() == "HeldAfterFailure" && !upgrade.status.changes.is_empty();
+            let held = upgrade.reason() == "HeldAfterFailure" && upgrade.status.owes();
             if !held && upgrade.status.step.is_none() {
                 self.put_back(upgrade, "terminal and at rest", end.world, report);
             }

@@ -285,6 +285,16 @@ fn s18_only_ours() {
         "whose it is not",
         &Story::whole().then_write("deploying", other("", "secrets")),
     );
+    let backup_key = |verb| {
+        let key = key("", "secrets", crate::names::BACKUP_KEY);
+        write(Identity::Operator, verb, key, json!({"metadata": {}}))
+    };
+    keeps(&Story::whole().then_write("preflight", backup_key(Verb::Create)));
+    breaks(
+        "S18",
+        "whose it is not",
+        &Story::whole().then_write("deploying", backup_key(Verb::Update)),
+    );
     breaks(
         "S18",
         "without the label",

@@ -1,7 +1,10 @@
 //! For each property a history that keeps it and one that breaks it.
 
 mod breaking;
+mod breaking_etcd;
+mod breaking_fixes;
 mod breaking_objects;
+mod breaking_restore;
 mod breaking_steps;
 mod reading;
 mod run;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::{History, Identity, Verb, What, parse_line};
+use crate::{History, Identity, Verb, What, names, parse_line};
 
 fn line(verb: &str, user: &str, change: impl FnOnce(&mut Value)) -> String {
     let mut line = json!({
@@ -67,6 +67,15 @@ fn writers_are_told_apart() {
     // With a Seed's kubeconfig only the field manager tells.
     let managed = |line: &mut Value| line["requestURI"] = json!("/x?fieldManager=kkp-upgrade-operator");
     assert_eq!(who(&line("update", "admin", managed)), Identity::Operator);
+    let restored = |line: &mut Value| line["requestURI"] = json!("/x?fieldManager=kkp-upgrade-restore");
+    assert_eq!(who(&line("update", "admin", restored)), Identity::Restore);
+    assert_eq!(of(&account("kkp-upgrade-restore")), Identity::Restore);
+    let collects =
+        |line: &mut Value| line["userAgent"] = json!("kube-controller-manager/v1.36.2/generic-garbage-collector");
+    match read(&line("delete", "system:kube-controller-manager", collects)) {
+        Some(What::Write(write)) => assert_eq!(write.actor.name, names::GARBAGE_COLLECTOR),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -1,21 +1,17 @@
 //! The backup Job of one target. Reads the Seed live, because the Job mounts just the one key of the Secret with the seed's
 //! kubeconfig; writes nothing.
 
-use k8s_openapi::api::core::v1::{
-    Container, KeyToPath, PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, KeyToPath, SecretVolumeSource, Volume};
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
-use kkp_upgrade_core::plan::MASTER;
 use kkp_upgrade_kkp::types::{Field, Seed};
 use kube::{Api, Client};
 
-use super::job::{PROGRAM, Place, Work, mount, resources};
+use super::backup_storage::{Mounted, mounted, read_only};
+use super::job::{PROGRAM, Place, Work, resources};
 use crate::call::{CallError, call};
 
 /// ServiceAccount of backups.
 pub const SERVICE_ACCOUNT: &str = "kkp-upgrade-backup";
-const CLAIM_VOLUME: &str = "backup";
-const CLAIM_FOLDER: &str = "/backup";
 const KUBECONFIG_VOLUME: &str = "seed-kubeconfig";
 const KUBECONFIG_FOLDER: &str = "/seed";
 const KUBECONFIG_FILE: &str = "kubeconfig";
@@ -31,27 +27,29 @@ pub struct SeedKubeconfig {
     pub key: String,
 }
 
-/// The Secret and key of a seed's kubeconfig; `None` for the master.
+/// The Secret and key of the kubeconfig of the seed that is read with; `None` where the Job's own account reads.
 ///
 /// # Errors
 /// When the Seed cannot be read, or names no Secret that a Pod in this namespace could mount.
 pub(super) async fn seed_kubeconfig(
     client: &Client,
     place: Place<'_>,
-    target: &str,
+    seed: Option<&str>,
 ) -> Result<Option<SeedKubeconfig>, CallError> {
-    if target == MASTER {
-        return Ok(None);
-    }
+    let Some(name) = seed else { return Ok(None) };
     let seeds = Api::<Seed>::namespaced(client.clone(), place.namespace);
-    let what = format!("read Seed {}/{target}", place.namespace);
-    let seed = call(what.clone(), seeds.get(target)).await?;
+    let what = format!("read Seed {}/{name}", place.namespace);
+    let seed = call(what.clone(), seeds.get(name)).await?;
     reference(&seed, place.namespace)
         .map(Some)
         .map_err(|problem| CallError::unusable(what, problem))
 }
 
-fn reference(seed: &Seed, namespace: &str) -> Result<SeedKubeconfig, String> {
+/// The Secret and key of the kubeconfig that a Seed names.
+///
+/// # Errors
+/// When it names none that a Pod in this namespace could mount, in words that follow the Seed's name.
+pub fn reference(seed: &Seed, namespace: &str) -> Result<SeedKubeconfig, String> {
     let kubeconfig = &seed.spec.kubeconfig;
     let unreadable = [&kubeconfig.name, &kubeconfig.namespace, &kubeconfig.field_path];
     if unreadable.iter().any(|field| field.is_unreadable()) {
@@ -86,42 +84,27 @@ pub(super) fn work(
 ) -> Result<Work, CallError> {
     let what = || format!("create Job {}/{}", place.namespace, intent.name);
     let JobWork::Backup {
-        claim,
-        path,
+        storage,
         folder,
         platform_version,
+        recipients,
         cluster_uid,
+        reader: _,
     } = &intent.work
     else {
         return Err(CallError::unusable(what(), "the intent is not a backup's"));
     };
-    let sub_path = sub_path(path).ok_or_else(|| {
-        CallError::unusable(
-            what(),
-            format!("backup folder {path:?} must not leave its volume: remove `..`"),
-        )
-    })?;
+    let mut mounted = mounted(storage).map_err(|problem| CallError::unusable(what(), problem))?;
+    mounted.extend(kubeconfig.map(kubeconfig_mounted));
     let mut arguments = vec![
         format!("--target={}", intent.target),
         format!("--namespace={}", place.namespace),
-        format!("--destination={CLAIM_FOLDER}"),
         format!("--name={folder}"),
         format!("--platform-version={platform_version}"),
     ];
+    arguments.extend(mounted.arguments);
+    arguments.extend(recipients.iter().map(|recipient| format!("--recipient={recipient}")));
     arguments.extend(cluster_uid.iter().map(|uid| format!("--cluster-uid={uid}")));
-    let mut mounts = vec![VolumeMount {
-        sub_path: Some(sub_path).filter(|path| !path.is_empty()),
-        ..mount(CLAIM_VOLUME, CLAIM_FOLDER)
-    }];
-    let mut volumes = vec![claim_volume(claim)];
-    if let Some(kubeconfig) = kubeconfig {
-        arguments.push(format!("--kubeconfig={KUBECONFIG_FOLDER}/{KUBECONFIG_FILE}"));
-        mounts.push(VolumeMount {
-            read_only: Some(true),
-            ..mount(KUBECONFIG_VOLUME, KUBECONFIG_FOLDER)
-        });
-        volumes.push(kubeconfig_volume(kubeconfig));
-    }
     Ok(Work {
         service_account: SERVICE_ACCOUNT,
         // A seed is spoken to with the seed's kubeconfig; the master's token has no business there.
@@ -133,32 +116,19 @@ pub(super) fn work(
             command: Some(vec![PROGRAM.to_owned(), "backup".to_owned()]),
             args: Some(arguments),
             resources: Some(resources("100m", "128Mi", "1Gi")),
-            volume_mounts: Some(mounts),
+            volume_mounts: Some(mounted.mounts),
             ..Container::default()
         },
-        volumes,
+        volumes: mounted.volumes,
     })
 }
 
-/// The folder as a `subPath`, which the kubelet makes where it is missing: empty for the volume's root, `None` for one that
-/// leads out of the volume.
-fn sub_path(path: &str) -> Option<String> {
-    let parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    (!parts.contains(&"..")).then(|| parts.join("/"))
-}
-
-fn claim_volume(claim: &str) -> Volume {
-    let source = PersistentVolumeClaimVolumeSource {
-        claim_name: claim.to_owned(),
-        read_only: None,
-    };
-    Volume {
-        name: CLAIM_VOLUME.to_owned(),
-        persistent_volume_claim: Some(source),
-        ..Volume::default()
+/// What a seed's kubeconfig needs in the Pod.
+pub(super) fn kubeconfig_mounted(kubeconfig: &SeedKubeconfig) -> Mounted {
+    Mounted {
+        arguments: vec![format!("--kubeconfig={KUBECONFIG_FOLDER}/{KUBECONFIG_FILE}")],
+        mounts: vec![read_only(KUBECONFIG_VOLUME, KUBECONFIG_FOLDER)],
+        volumes: vec![kubeconfig_volume(kubeconfig)],
     }
 }
 
@@ -216,12 +186,5 @@ mod tests {
                 .unwrap_err()
                 .contains("cannot be read")
         );
-    }
-
-    #[test]
-    fn the_folder_stays_in_its_volume() {
-        assert_eq!(sub_path(""), Some(String::new()));
-        assert_eq!(sub_path("/a/./b/"), Some("a/b".to_owned()));
-        assert_eq!(sub_path("a/../../b"), None);
     }
 }

@@ -15,18 +15,26 @@ use crate::context::{CONTENT_ANNOTATION, FIELD_MANAGER, UPGRADE_LABEL};
 
 /// Key of the plan.
 pub const PLAN_KEY: &str = "plan.yaml";
+/// Key of the plan as a page.
+pub const PAGE_KEY: &str = "plan.md";
 /// Key of the note about what stays changed.
 pub const LEFTOVERS_KEY: &str = "leftovers.txt";
-/// A ConfigMap holds 1 MiB with its metadata; more than this is cut.
-const LIMIT: usize = 900 * 1024;
+/// A ConfigMap holds 1 MiB with its metadata; of each of at most two texts more than this is cut.
+const LIMIT: usize = 450 * 1024;
 /// Last line of a text that was cut.
 const CUT: &str = "# cut here: the rest does not fit into a ConfigMap\n";
 
-/// The plan's ConfigMap (text and its digest); it goes when the KKPUpgrade goes.
+/// The plan's ConfigMap (YAML, page, and the digest of both); it goes when the KKPUpgrade goes.
 #[must_use]
-pub fn plan(namespace: &str, object: &KKPUpgradeObject, name: &str, (plan, digest): (&String, &String)) -> ConfigMap {
-    let mut wanted = manifest(namespace, object, name, PLAN_KEY, plan);
-    wanted.metadata.annotations = Some(BTreeMap::from([(CONTENT_ANNOTATION.to_owned(), digest.clone())]));
+pub fn plan(
+    namespace: &str,
+    object: &KKPUpgradeObject,
+    name: &str,
+    (plan, page): (&str, &str),
+    digest: &str,
+) -> ConfigMap {
+    let mut wanted = manifest(namespace, object, name, &[(PLAN_KEY, plan), (PAGE_KEY, page)]);
+    wanted.metadata.annotations = Some(BTreeMap::from([(CONTENT_ANNOTATION.to_owned(), digest.to_owned())]));
     wanted.metadata.owner_references = Some(vec![OwnerReference {
         api_version: KKPUpgradeObject::api_version(&()).into_owned(),
         kind: KKPUpgradeObject::kind(&()).into_owned(),
@@ -41,10 +49,11 @@ pub fn plan(namespace: &str, object: &KKPUpgradeObject, name: &str, (plan, diges
 /// The note about what stays changed; it outlives the KKPUpgrade.
 #[must_use]
 pub fn leftovers(namespace: &str, object: &KKPUpgradeObject, name: &str, text: &str) -> ConfigMap {
-    manifest(namespace, object, name, LEFTOVERS_KEY, text)
+    manifest(namespace, object, name, &[(LEFTOVERS_KEY, text)])
 }
 
-fn manifest(namespace: &str, object: &KKPUpgradeObject, name: &str, key: &str, text: &str) -> ConfigMap {
+fn manifest(namespace: &str, object: &KKPUpgradeObject, name: &str, texts: &[(&str, &str)]) -> ConfigMap {
+    let texts = texts.iter().map(|(key, text)| ((*key).to_owned(), fitting(text)));
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -55,7 +64,7 @@ fn manifest(namespace: &str, object: &KKPUpgradeObject, name: &str, key: &str, t
             ])),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(key.to_owned(), fitting(text))])),
+        data: Some(texts.collect()),
         ..ConfigMap::default()
     }
 }

@@ -19,7 +19,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, Propagation
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{backup, installer, post};
+use super::{backup, installer, post, retention};
 use crate::call::{CallError, call};
 use crate::context::{Context, FIELD_MANAGER, INTENT_ANNOTATION, UPGRADE_LABEL};
 use crate::observe::ended;
@@ -73,10 +73,11 @@ pub async fn create(context: &Context, object: &KKPUpgradeObject, intent: &JobIn
         upgrade: &upgrade,
     };
     let work = match &intent.work {
-        JobWork::Backup { .. } => {
-            let kubeconfig = backup::seed_kubeconfig(&context.client, place, &intent.target).await?;
+        JobWork::Backup { reader, .. } => {
+            let kubeconfig = backup::seed_kubeconfig(&context.client, place, reader.as_deref()).await?;
             backup::work(place, intent, kubeconfig.as_ref())
         }
+        JobWork::Retention { .. } => retention::work(place, intent),
         JobWork::Installer { .. } => installer::work(place, intent),
     }?;
     let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
@@ -233,7 +234,7 @@ fn label_value(text: &str) -> String {
         .to_owned()
 }
 
-fn pod(work: Work) -> PodSpec {
+pub(super) fn pod(work: Work) -> PodSpec {
     let mut volumes = work.volumes;
     volumes.push(scratch_volume(TEMPORARY));
     PodSpec {

@@ -5,7 +5,7 @@
 //! fenced status write just before it.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::effect::Effect;
 use kkp_upgrade_core::facts::Facts;
@@ -17,12 +17,20 @@ use crate::call::CallError;
 use crate::context::{Context, FIELD_MANAGER};
 
 pub mod backup;
+pub mod backup_key;
+mod backup_storage;
+pub mod check;
 pub mod config_map;
+pub mod etcd;
 pub mod fence;
 pub mod finalizer;
+pub mod fix;
 pub mod installer;
 pub mod job;
 pub mod lease;
+pub mod restore;
+mod retention;
+pub mod send;
 pub mod throttle;
 pub mod values;
 
@@ -44,8 +52,13 @@ pub async fn run(
     match effect {
         Effect::AddFinalizer => finalizer::set(client(), object, true).await,
         Effect::RemoveFinalizer => finalizer::set(client(), object, false).await,
-        Effect::WritePlan { name, plan, digest } => {
-            let wanted = config_map::plan(namespace, object, name, (plan, digest));
+        Effect::WritePlan {
+            name,
+            plan,
+            page,
+            digest,
+        } => {
+            let wanted = config_map::plan(namespace, object, name, (plan, page), digest);
             config_map::write(&Api::<ConfigMap>::namespaced(client(), namespace), wanted).await
         }
         Effect::Leave { name, text } => {
@@ -61,6 +74,7 @@ pub async fn run(
             let leases = Api::<Lease>::namespaced(client(), namespace);
             lease::release(&leases, namespace, resource_version).await
         }
+        Effect::CreateBackupKey => backup_key::create(&Api::<Secret>::namespaced(client(), namespace), namespace).await,
         Effect::CreateJob(intent) => job::create(context, object, intent).await,
         Effect::DeleteJob { name, uid } => job::delete(&Api::namespaced(client(), namespace), name, uid).await,
         Effect::DeleteWaitingPod {
@@ -72,6 +86,8 @@ pub async fn run(
             let fences = Api::<ConfigMap>::namespaced(client(), namespace);
             fence::take_for_operator(&fences, namespace, &facts.object.uid, job).await
         }
+        Effect::CreateEtcdBackups(intent) => etcd::run(context, facts, intent).await,
+        Effect::WriteFix(intent) => fix::write(context, facts, intent).await,
         Effect::SetThrottle { mark, resource_version } => {
             let body = throttle::set_body(mark, resource_version)?;
             throttle::patch(client(), facts, &body).await

@@ -24,6 +24,10 @@ pub struct EffectiveValues {
     pub digest: String,
     /// `kubermaticOperator.image.tag` as it was before the merge removed it.
     pub image_tag: Option<String>,
+    /// `kubermaticOperator.image.repository` as it was before the merge wrote the running one.
+    pub image_repository: Option<String>,
+    /// Whether there were no values at all.
+    pub empty: bool,
     /// `httpRoute.domain`.
     pub http_route_domain: Option<String>,
 }
@@ -106,7 +110,11 @@ async fn from_release(secrets: &Api<Secret>, namespace: &str) -> Result<(String,
     Ok((what, payload.user_values))
 }
 
-async fn payload(secrets: &Api<Secret>, what: &str, secret: &str) -> Result<ReleasePayload, CallError> {
+/// What a release Secret holds.
+///
+/// # Errors
+/// When it cannot be read, or its payload cannot be decoded.
+pub(crate) async fn payload(secrets: &Api<Secret>, what: &str, secret: &str) -> Result<ReleasePayload, CallError> {
     let found = call(what, secrets.get(secret)).await?;
     let bytes = found
         .data
@@ -136,6 +144,7 @@ fn merge(what: &str, values: Value, running_repository: &str) -> Result<Effectiv
     } else {
         values
     };
+    let empty = values.as_object().is_some_and(serde_json::Map::is_empty);
     let image = operator_image(&values).map_err(|error| unusable(error.to_string()))?;
     let domain = values
         .pointer("/httpRoute/domain")
@@ -148,6 +157,8 @@ fn merge(what: &str, values: Value, running_repository: &str) -> Result<Effectiv
         yaml: yaml + "\n",
         digest: values_digest(&merged)?,
         image_tag: image.tag,
+        image_repository: image.repository,
+        empty,
         http_route_domain: domain,
     })
 }

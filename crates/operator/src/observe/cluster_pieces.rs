@@ -42,7 +42,6 @@ struct ClusterPiece {
     conditions: Piece,
     addon_condition: Piece,
     healthy: bool,
-    stuck: bool,
     facts: rules::ClusterFacts,
 }
 
@@ -88,7 +87,6 @@ impl ClusterPieces {
             conditions: evidence::cluster_piece(&self.target, cluster).into(),
             addon_condition: evidence::addon_condition_piece(&self.target, cluster).into(),
             healthy: evidence::cluster_health(cluster).is_healthy(),
-            stuck: !evidence::stuck_clusters([cluster]).is_empty(),
             facts: super::user_clusters::facts(cluster),
         };
         let name = cluster.name_any();
@@ -169,7 +167,7 @@ impl ClusterPieces {
     /// All of it as the round wants it.
     pub(super) fn summary(&self, seed: &str, before: &BTreeSet<&str>, unreadable: &Unreadable) -> UserClusters {
         let mut counts = ClusterCounts::default();
-        let (mut lagging, mut unhealthy, mut items) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lagging, mut unhealthy) = (Vec::new(), Vec::new());
         for (name, cluster) in &self.clusters {
             let name = format!("{seed}/{name}");
             if !cluster.healthy && cluster.apart.is_none() {
@@ -179,16 +177,12 @@ impl ClusterPieces {
             if let Some(missing) = missing.filter(|_| lagging.len() < NAMED) {
                 lagging.push(format!("cluster {name}: {missing}"));
             }
-            items.push((name, cluster.facts.clone()));
         }
-        let stuck = self.clusters.values().filter(|cluster| cluster.stuck).count();
         let live = |cluster: &&ClusterPiece| cluster.apart != Some(SetApart::Deleting);
         UserClusters {
             counts: Known::Is(counts),
             lagging,
             unhealthy,
-            stuck: Ok(i64::try_from(stuck).unwrap_or(i64::MAX)),
-            items: Ok(items),
             first: self
                 .clusters
                 .iter()

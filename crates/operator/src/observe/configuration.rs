@@ -5,8 +5,9 @@ use kkp_upgrade_kkp::types::{Field, KubermaticConfiguration};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::observer::Observer;
 use crate::call::{CallError, call};
-use crate::context::{Context, THROTTLE_ANNOTATION};
+use crate::context::THROTTLE_ANNOTATION;
 
 /// The one `KubermaticConfiguration`, and how many there are.
 pub(super) struct Found {
@@ -17,8 +18,8 @@ pub(super) struct Found {
 
 /// Finds it in the operator's own namespace, which is KKP's: the object holds secrets inline, so no other namespace is read.
 /// Where there are several, the first by name stands for the platform and a rule reports the others.
-pub(super) async fn find(context: &Context) -> Result<Found, CallError> {
-    let api = Api::<KubermaticConfiguration>::namespaced(context.client.clone(), &context.namespace);
+pub(super) async fn find(observer: &Observer<'_>) -> Result<Found, CallError> {
+    let api = Api::<KubermaticConfiguration>::namespaced(observer.client.clone(), observer.namespace);
     let mut items = call("list of KubermaticConfigurations", api.list(&ListParams::default()))
         .await?
         .items;
@@ -29,7 +30,7 @@ pub(super) async fn find(context: &Context) -> Result<Found, CallError> {
             "KubermaticConfiguration",
             format!(
                 "there is none in namespace {}: is KKP installed there?",
-                context.namespace
+                observer.namespace
             ),
         ));
     };

@@ -9,8 +9,8 @@ use kkp_upgrade_kkp::image::ImageReference;
 use kkp_upgrade_kkp::types::KubermaticConfiguration;
 use kkp_upgrade_kkp::types::configuration::Proxy;
 
+use super::observer::Observer;
 use crate::call::CallError;
-use crate::context::Context;
 use crate::execute::values::{EffectiveValues, effective_values};
 
 /// Image of container `operator` in Deployment `kubermatic-operator`.
@@ -32,7 +32,7 @@ pub(super) struct Installer {
 }
 
 pub(super) async fn read(
-    context: &Context,
+    observer: &Observer<'_>,
     request: &Request,
     target: KkpVersion,
     configuration: &KubermaticConfiguration,
@@ -46,7 +46,7 @@ pub(super) async fn read(
     });
     let repository = image.as_ref().map(|image| image.repository.clone()).unwrap_or_default();
     let secret = request.installer.helm_values.clone();
-    let values = effective_values(&context.client, &context.namespace, secret.clone(), &repository).await;
+    let values = effective_values(observer.client, observer.namespace, secret.clone(), &repository).await;
     let facts = match (&image, &values, unreadable.first()) {
         (_, _, Some((namespace, why))) => Err(format!("releases in {namespace} cannot be read: {why}")),
         (Err(why), _, _) => Err(why.clone()),

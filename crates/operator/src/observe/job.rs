@@ -7,16 +7,22 @@ use kkp_upgrade_core::status::Status;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::observer::Observer;
 use crate::call::{CallError, call};
-use crate::context::{Context, FENCE_OWNER_ANNOTATION, INTENT_ANNOTATION, UPGRADE_LABEL};
+use crate::context::{FENCE_OWNER_ANNOTATION, INTENT_ANNOTATION, UPGRADE_LABEL};
 
 /// The Job of this name as it is now, read live: what a watch says is never enough for a decision about a Job.
-pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &str) -> Result<JobFacts, CallError> {
-    let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
+pub(super) async fn read(
+    observer: &Observer<'_>,
+    name: &str,
+    status: &Status,
+    uid: &str,
+) -> Result<JobFacts, CallError> {
+    let jobs = Api::<Job>::namespaced(observer.client.clone(), observer.namespace);
     let job = call(format!("Job {name}"), jobs.get_opt(name)).await?;
-    let fence = fence(context, name).await?;
+    let fence = fence(observer, name).await?;
     let Some(job) = job else {
-        return without_job(context, name, fence).await;
+        return without_job(observer, name, fence).await;
     };
     let intent = status.step.as_ref().and_then(|step| step.intent.as_deref());
     let ours = job.labels().get(UPGRADE_LABEL).map(String::as_str) == Some(uid)
@@ -25,7 +31,7 @@ pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &s
         return Ok(JobFacts::Foreign);
     }
     let uid = job.uid().unwrap_or_default();
-    let pods = Api::<Pod>::namespaced(context.client.clone(), &context.namespace);
+    let pods = Api::<Pod>::namespaced(observer.client.clone(), observer.namespace);
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
     let pods = call(format!("Pods of Job {name}"), pods.list(&selector)).await?.items;
     Ok(match ended(&job) {
@@ -46,9 +52,9 @@ pub(super) async fn read(context: &Context, name: &str, status: &Status, uid: &s
 }
 
 /// A Job that is gone may leave a Pod for a while: an installer that was let through is over when its Pod is.
-async fn without_job(context: &Context, name: &str, fence: Fence) -> Result<JobFacts, CallError> {
+async fn without_job(observer: &Observer<'_>, name: &str, fence: Fence) -> Result<JobFacts, CallError> {
     if fence == Fence::Pod {
-        let pods = Api::<Pod>::namespaced(context.client.clone(), &context.namespace);
+        let pods = Api::<Pod>::namespaced(observer.client.clone(), observer.namespace);
         let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
         let pods = call(format!("Pods of Job {name}"), pods.list(&selector)).await?.items;
         if !pods.iter().all(over) {
@@ -68,8 +74,8 @@ fn over(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-async fn fence(context: &Context, job: &str) -> Result<Fence, CallError> {
-    let fences = Api::<ConfigMap>::namespaced(context.client.clone(), &context.namespace);
+async fn fence(observer: &Observer<'_>, job: &str) -> Result<Fence, CallError> {
+    let fences = Api::<ConfigMap>::namespaced(observer.client.clone(), observer.namespace);
     let fence = call(format!("fence of Job {job}"), fences.get_opt(job)).await?;
     Ok(match fence {
         None => Fence::Absent,

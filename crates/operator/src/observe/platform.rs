@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use kkp_upgrade_core::decide::Needs;
-use kkp_upgrade_core::facts::{BackupClaim, Evidence, Known, PlatformFacts, SeedFacts};
-use kkp_upgrade_core::request::Request;
-use kkp_upgrade_core::rules::{Finding, Hop};
+use kkp_upgrade_core::decide::{Needs, RuleNeeds};
+use kkp_upgrade_core::facts::{Evidence, Known, PlatformFacts, SeedFacts, Stop};
+use kkp_upgrade_core::request::{Request, Storage};
+use kkp_upgrade_core::rules::{Finding, Hop, RouteError};
 use kkp_upgrade_core::status::Status;
 use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_kkp::evidence::{self, CRD_VERSION, MasterObservation, Observed, SeedObservation};
@@ -16,15 +16,18 @@ use kkp_upgrade_kkp::types::{KubermaticConfiguration, Seed};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use super::backup_key;
 use super::configuration::Found;
 use super::installer;
+use super::observer::Observer;
+use super::recent::Question;
 use super::releases;
 use super::rule_facts::{Parts, findings};
 use super::rules::SeedReading;
 use super::survey::Survey;
 use super::user_clusters::{Judged, UserClusters};
 use crate::call::{CallError, call};
-use crate::context::Context;
+use crate::catalogue::Snapshot;
 use crate::seeds::{SeedConnection, cluster_uid};
 
 /// Seeds that are read at the same time.
@@ -33,23 +36,36 @@ const PARALLEL_SEEDS: usize = 8;
 /// seconds.
 const SEED_TIME: Duration = Duration::from_secs(20);
 
-/// The platform, and the findings where they are asked for.
+/// The platform, and the findings where they are asked for, for the `KKPUpgrade` with this UID and its request.
 pub(super) async fn read(
-    context: &Context,
+    observer: &Observer<'_>,
     found: &Found,
-    request: Option<&Request>,
+    (uid, request): (&str, Option<&Request>),
     status: &Status,
     needs: &Needs,
     now: Timestamp,
 ) -> (Known<PlatformFacts>, Known<Vec<Finding>>) {
-    match Box::pin(try_read(context, found, request, status, needs, now)).await {
-        Ok((platform, findings)) => (Known::Is(platform), findings),
+    let catalogue = observer.catalogue.value();
+    let catalogue = catalogue.map(|snapshot| snapshot.catalogue.identity().clone());
+    let question = Question::new(uid, request, status, needs, catalogue);
+    let recent = observer.recent.filter(|_| needs.recent);
+    if let Some((platform, findings)) = recent.and_then(|recent| recent.answer(&question)) {
+        return (Known::Is(platform), Known::Is(findings));
+    }
+    let began = Instant::now();
+    match Box::pin(try_read(observer, found, request, status, needs, now)).await {
+        Ok((platform, findings)) => {
+            if let (Some(recent), Known::Is(findings)) = (observer.recent, &findings) {
+                recent.keep(question, began, &platform, findings);
+            }
+            (Known::Is(platform), findings)
+        }
         Err(error) => (Known::Unknown(error.to_string()), Known::Unknown(error.to_string())),
     }
 }
 
 async fn try_read(
-    context: &Context,
+    observer: &Observer<'_>,
     found: &Found,
     request: Option<&Request>,
     status: &Status,
@@ -59,28 +75,34 @@ async fn try_read(
     let configuration = &found.configuration;
     let version: Option<KkpVersion> = configuration.status.kubermatic_version.text().parse().ok();
     let edition = configuration.status.kubermatic_edition.text();
-    let master_uid = cluster_uid(&context.client, "the master").await?;
-    let seeds = seeds(context, &found.namespace, edition).await?;
+    let master_uid = cluster_uid(observer.client, "the master").await?;
+    let seeds = seeds(observer, &found.namespace, edition).await?;
     let target = needs.evidence.map(|version| version.tag());
     let survey = match &target {
-        Some(_) => Box::pin(Survey::read(&context.client, &found.namespace, "the master")).await,
+        Some(_) => Box::pin(Survey::read(observer.client, &found.namespace, "the master")).await,
         None => Survey::unreadable("not read in this round"),
     };
-    let proof = needs.rules.is_some();
-    let readings = read_seeds(context, &found.namespace, seeds, status, target.as_deref(), proof).await;
+    let readings = read_seeds(
+        observer,
+        (&found.namespace, &master_uid),
+        seeds,
+        status,
+        target.as_deref(),
+    )
+    .await;
     let looks = needs.installer.is_some() || needs.rules.is_some();
     let (releases, unreadable) = if looks {
-        releases::read(&context.client).await
+        releases::read(observer.client).await
     } else {
         (Vec::new(), Vec::new())
     };
     let installer = match (request, needs.installer) {
         (Some(request), Some(version)) => {
-            let operator = operator_deployment(context, found, &survey).await;
+            let operator = operator_deployment(observer, found, &survey).await;
             let operator = operator.as_ref().map(Option::as_ref).map_err(Clone::clone);
             Some(
                 installer::read(
-                    context,
+                    observer,
                     request,
                     version,
                     configuration,
@@ -93,9 +115,11 @@ async fn try_read(
         }
         _ => None,
     };
+    let backup_key = backup_key::read(observer, request, status, needs).await;
     let platform = PlatformFacts {
         configuration: super::configuration::facts(configuration),
         version,
+        route: route(request, version, observer.catalogue),
         edition: edition.parse().ok(),
         cluster_uid: master_uid,
         crd_version: crd_version(&survey, target.is_some()),
@@ -107,7 +131,8 @@ async fn try_read(
             .iter()
             .map(|reading| seed_facts(reading, target.as_deref()))
             .collect(),
-        backup_claim: request.and_then(|request| backup_claim(context, request)),
+        backup_storage: request.and_then(|request| backup_storage(observer, request)),
+        backup_key: backup_key.clone(),
         installer: match &installer {
             Some(installer) => match &installer.facts {
                 Ok(facts) => Known::Is(facts.clone()),
@@ -116,30 +141,72 @@ async fn try_read(
             None => Known::NotRead,
         },
     };
-    let findings = match (request, needs.rules) {
-        (Some(request), Some((from, to))) => match from.or(version) {
-            Some(from) => {
-                let hop = Hop { from, to };
-                let seeds: Vec<SeedReading> = readings.into_iter().map(|reading| reading.reading).collect();
-                let parts = Parts {
-                    found,
-                    survey: &survey,
-                    seeds: &seeds,
-                    releases: &releases,
-                    unreadable: &unreadable,
-                };
-                Known::Is(findings(context, request, status, hop, parts, installer.as_ref(), now).await)
-            }
-            None => Known::Unknown("the KubermaticConfiguration does not say which version runs".to_owned()),
-        },
-        _ => Known::NotRead,
+    let findings = match asked(request, needs.rules.as_ref(), version, observer.catalogue) {
+        Ok((request, rules, hop, catalogue)) => {
+            let seeds: Vec<SeedReading> = readings.into_iter().map(|reading| reading.reading).collect();
+            let parts = Parts {
+                found,
+                catalogue,
+                survey: &survey,
+                seeds: &seeds,
+                releases: &releases,
+                unreadable: &unreadable,
+                backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
+            };
+            let rules = (hop, rules);
+            let installer = installer.as_ref();
+            Known::Is(Box::pin(findings(observer, request, status, rules, parts, installer, now)).await)
+        }
+        Err(unasked) => unasked,
     };
     Ok((platform, findings))
 }
 
+/// What the rules are asked with, where they are asked for.
+///
+/// # Errors
+/// What the findings are instead: a catalogue that could not be read has rules that nobody knows.
+pub(super) fn asked<'a>(
+    request: Option<&'a Request>,
+    rules: Option<&'a RuleNeeds>,
+    version: Option<KkpVersion>,
+    catalogue: &'a Known<Snapshot>,
+) -> Result<(&'a Request, &'a RuleNeeds, Hop, &'a Snapshot), Known<Vec<Finding>>> {
+    let (Some(request), Some(rules)) = (request, rules) else {
+        return Err(Known::NotRead);
+    };
+    let Known::Is(catalogue) = catalogue else {
+        return Err(Known::Unknown(catalogue.why_not().to_owned()));
+    };
+    let Some(from) = rules.from.or(version) else {
+        let why = "the KubermaticConfiguration does not say which version runs";
+        return Err(Known::Unknown(why.to_owned()));
+    };
+    Ok((request, rules, Hop { from, to: rules.to }, catalogue))
+}
+
+/// The way from what runs to what is wanted, over the releases of this round's catalogue.
+fn route(
+    request: Option<&Request>,
+    version: Option<KkpVersion>,
+    catalogue: &Known<Snapshot>,
+) -> Known<Result<Vec<Stop>, RouteError>> {
+    let (Some(request), Some(version)) = (request, version) else {
+        return Known::NotRead;
+    };
+    match catalogue {
+        Known::Is(snapshot) => {
+            let releases = snapshot.catalogue.releases();
+            Known::Is(releases.stops(version, request.target, &request.via))
+        }
+        Known::Unknown(why) => Known::Unknown(why.clone()),
+        Known::NotRead => Known::NotRead,
+    }
+}
+
 /// The Seeds that this edition of KKP reconciles.
-async fn seeds(context: &Context, namespace: &str, edition: &str) -> Result<Vec<Seed>, CallError> {
-    let api = Api::<Seed>::namespaced(context.client.clone(), namespace);
+async fn seeds(observer: &Observer<'_>, namespace: &str, edition: &str) -> Result<Vec<Seed>, CallError> {
+    let api = Api::<Seed>::namespaced(observer.client.clone(), namespace);
     let mut seeds = call("list of Seeds", api.list(&ListParams::default())).await?.items;
     seeds.retain(|seed| evidence::is_reconciled_by(edition, &seed.name_any()));
     Ok(seeds)
@@ -147,14 +214,14 @@ async fn seeds(context: &Context, namespace: &str, edition: &str) -> Result<Vec<
 
 /// The operator's Deployment from the survey, or read by itself where no survey was made.
 async fn operator_deployment(
-    context: &Context,
+    observer: &Observer<'_>,
     found: &Found,
     survey: &Survey,
 ) -> Result<Option<k8s_openapi::api::apps::v1::Deployment>, String> {
     if survey.deployments.is_ok() {
         return survey.deployment("kubermatic-operator").map(Option::<&_>::cloned);
     }
-    let api = Api::namespaced(context.client.clone(), &found.namespace);
+    let api = Api::namespaced(observer.client.clone(), &found.namespace);
     call("Deployment kubermatic-operator", api.get_opt("kubermatic-operator"))
         .await
         .map_err(|error| error.to_string())
@@ -168,16 +235,15 @@ struct ConnectedReading {
 }
 
 async fn read_seeds(
-    context: &Context,
-    namespace: &str,
+    observer: &Observer<'_>,
+    master: (&str, &str),
     seeds: Vec<Seed>,
     status: &Status,
     target: Option<&str>,
-    proof: bool,
 ) -> Vec<ConnectedReading> {
     let before: BTreeSet<&str> = status.unhealthy_before.iter().map(String::as_str).collect();
     let mut readings: Vec<ConnectedReading> = stream::iter(seeds)
-        .map(|seed| read_seed(context, namespace, seed, target.map(|target| (target, proof)), &before))
+        .map(|seed| read_seed(observer, master, seed, target, &before))
         .buffer_unordered(PARALLEL_SEEDS)
         .collect()
         .await;
@@ -186,22 +252,21 @@ async fn read_seeds(
 }
 
 async fn read_seed(
-    context: &Context,
-    namespace: &str,
+    observer: &Observer<'_>,
+    (namespace, master_uid): (&str, &str),
     seed: Seed,
-    target: Option<(&str, bool)>,
+    target: Option<&str>,
     before: &BTreeSet<&str>,
 ) -> ConnectedReading {
     let name = seed.name_any();
-    let connection = context
+    let connection = observer
         .seeds
-        .connect(&context.client, &seed)
+        .connect(observer.client, &seed)
         .await
         .map_err(|error| error.to_string());
     let (survey, clusters) = match (&connection, target) {
-        (Ok(connection), Some((target, proof))) => {
-            let judged = (target, proof);
-            Box::pin(survey_seed(context, connection, namespace, &name, judged, before)).await
+        (Ok(connection), Some(target)) => {
+            Box::pin(survey_seed(observer, connection, namespace, &name, target, before)).await
         }
         (Ok(_), None) => (
             Survey::unreadable("not read in this round"),
@@ -209,11 +274,19 @@ async fn read_seed(
         ),
         (Err(why), _) => (Survey::unreadable(why), UserClusters::unreadable(why)),
     };
-    let reached = connection.as_ref().map(|_| ()).map_err(Clone::clone);
+    let client = connection.as_ref().map(|connection| connection.client.clone());
+    let separate = connection
+        .as_ref()
+        .map(|connection| connection.cluster_uid != master_uid);
     ConnectedReading {
         reading: SeedReading {
             seed,
-            reached,
+            separate: separate.map_err(Clone::clone),
+            certificate_ends: connection
+                .as_ref()
+                .ok()
+                .and_then(|connection| connection.certificate_ends),
+            client: client.map_err(Clone::clone),
             survey,
             clusters,
         },
@@ -224,11 +297,11 @@ async fn read_seed(
 
 /// What runs on a seed that has said who it is, within the time that one seed may take of a round.
 async fn survey_seed(
-    context: &Context,
+    observer: &Observer<'_>,
     connection: &SeedConnection,
     namespace: &str,
     name: &str,
-    (target, proof): (&str, bool),
+    target: &str,
     before: &BTreeSet<&str>,
 ) -> (Survey, UserClusters) {
     let began = Instant::now();
@@ -239,10 +312,8 @@ async fn survey_seed(
         let judged = Judged {
             target,
             worker_name: &worker_name,
-            proof,
         };
-        let views = context.trigger.views();
-        let clusters = Box::pin(UserClusters::read(views, connection, name, &judged, before)).await;
+        let clusters = Box::pin(UserClusters::read(observer.views, connection, name, &judged, before)).await;
         (survey, clusters)
     };
     let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {
@@ -250,11 +321,15 @@ async fn survey_seed(
         (Survey::unreadable(&why), UserClusters::unreadable(&why))
     });
     let (survey, clusters) = &read;
-    match survey.problem().or_else(|| clusters.items.as_ref().err()) {
-        None => context.seeds.succeeded(name).await,
+    let unread = || match &clusters.counts {
+        Known::Unknown(why) => Some(why),
+        _ => None,
+    };
+    match survey.problem().or_else(unread) {
+        None => observer.seeds.succeeded(name).await,
         Some(why) => {
             let took = began.elapsed();
-            context.seeds.failed(name, &connection.identity, why, took).await;
+            observer.seeds.failed(name, &connection.identity, why, took).await;
         }
     }
     read
@@ -263,22 +338,24 @@ async fn survey_seed(
 fn seed_facts(read: &ConnectedReading, target: Option<&str>) -> SeedFacts {
     let SeedReading {
         seed,
-        reached,
+        client,
         survey,
         clusters,
+        ..
     } = &read.reading;
     let controller = survey.deployment("kubermatic-seed-controller-manager");
     SeedFacts {
         name: seed.name_any(),
         uid: seed.uid().unwrap_or_default(),
-        reachable: match reached {
-            Ok(()) => Known::Is(()),
+        reachable: match client {
+            Ok(_) => Known::Is(()),
             Err(why) => Known::Unknown(why.clone()),
         },
         cluster_uid: read
             .connection
             .as_ref()
             .map(|connection| connection.cluster_uid.clone()),
+        etcd_destination: super::etcd::destination(seed),
         evidence: target.map_or_else(
             || Evidence::Unknown("not read in this round".to_owned()),
             |target| seed_evidence(target, seed, survey),
@@ -338,15 +415,10 @@ fn crd_version(survey: &Survey, surveyed: bool) -> Known<Option<String>> {
     }
 }
 
-fn backup_claim(context: &Context, request: &Request) -> Option<BackupClaim> {
-    let named = request
-        .backup
-        .claim
-        .clone()
-        .map(|(claim, path)| BackupClaim { claim, path });
-    named.or_else(|| {
-        context.default_backup_claim.clone().map(|claim| BackupClaim {
-            claim,
+fn backup_storage(observer: &Observer<'_>, request: &Request) -> Option<Storage> {
+    request.backup.storage.clone().or_else(|| {
+        observer.default_backup_claim.map(|claim| Storage::Claim {
+            claim: claim.to_owned(),
             path: String::new(),
         })
     })

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kkp_upgrade_api::KKPUpgradeObject;
-use kkp_upgrade_core::decide::waits_for_queue;
+use kkp_upgrade_core::decide::{hop_seconds, waits_for_queue};
 use kkp_upgrade_core::facts::{Known, LeaseFacts, ObjectFacts, OtherUpgrade};
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::status::Status;
@@ -10,13 +10,14 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::known;
+use super::observer::Observer;
 use crate::call::call;
-use crate::context::{ACTIVE_LEASE, Context};
+use crate::context::ACTIVE_LEASE;
 
 /// The platform's lease and the other upgrades, oldest first.
-pub(super) async fn read(context: &Context, own: &ObjectFacts) -> (Known<LeaseFacts>, Known<Vec<OtherUpgrade>>) {
-    let leases = Api::<Lease>::namespaced(context.client.clone(), &context.namespace);
-    let upgrades = Api::<KKPUpgradeObject>::namespaced(context.client.clone(), &context.namespace);
+pub(super) async fn read(observer: &Observer<'_>, own: &ObjectFacts) -> (Known<LeaseFacts>, Known<Vec<OtherUpgrade>>) {
+    let leases = Api::<Lease>::namespaced(observer.client.clone(), observer.namespace);
+    let upgrades = Api::<KKPUpgradeObject>::namespaced(observer.client.clone(), observer.namespace);
     let everything = ListParams::default();
     let (lease, others) = tokio::join!(
         call(format!("Lease {ACTIVE_LEASE}"), leases.get_opt(ACTIVE_LEASE)),
@@ -80,6 +81,7 @@ fn other(object: &KKPUpgradeObject) -> OtherUpgrade {
                 .as_ref()
                 .is_some_and(|status| waits_for_queue(request.as_ref(), status)),
         terminal: status.as_ref().is_some_and(Status::has_ended),
+        hop_seconds: status.map(|status| hop_seconds(&status.history)).unwrap_or_default(),
     }
 }
 

@@ -1,59 +1,154 @@
 //! Facts about the platform as a whole, for the rules: what is asked only when rules are evaluated. Reading only.
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::storage::v1::StorageClass;
+use kkp_upgrade_core::decide::RuleNeeds;
 use kkp_upgrade_core::facts::{Known, ThrottleMark};
 use kkp_upgrade_core::request::Request;
-use kkp_upgrade_core::rules::{self, Field, Finding, Hop, WebhookFacts};
+use kkp_upgrade_core::rules::{self, Field, Finding, Hop, ItemKind, Stage, WebhookFacts};
 use kkp_upgrade_core::status::Status;
+use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::types::{Cluster, KubermaticConfiguration, Seed};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::capacity;
 use super::configuration::Found;
+use super::entrance;
 use super::installer::{self, Installer};
+use super::login::Login;
+use super::login_issuer;
+use super::observer::{Observer, WriteChecks};
+use super::rights;
 use super::rules::{Reading, SeedReading};
-use super::survey::Survey;
-use crate::call::call;
-use crate::context::{Context, FIELD_MANAGER};
+use super::survey::{Survey, list};
+use crate::call::{CallError, call};
+use crate::catalogue::Snapshot;
+use crate::context::FIELD_MANAGER;
+use crate::execute::values::EffectiveValues;
 use crate::seeds::SeedConnection;
 
+/// Refuses older CRDs of Gateway API, where somebody has installed it.
+const GATEWAY_POLICY: &str = "safe-upgrades.gateway.networking.k8s.io";
 /// Webhooks that are asked at the same time: each of them asks its seed, too.
 const PARALLEL_PROBES: usize = 8;
 
 /// What was read of the platform, for the rules.
 pub(super) struct Parts<'a> {
     pub(super) found: &'a Found,
+    pub(super) catalogue: &'a Snapshot,
     pub(super) survey: &'a Survey,
     pub(super) seeds: &'a [SeedReading],
     pub(super) releases: &'a [Release],
     pub(super) unreadable: &'a [(String, String)],
+    pub(super) backup_key_in_cluster: Field<bool>,
 }
 
 /// Findings of every rule of the hop.
 pub(super) async fn findings(
-    context: &Context,
+    observer: &Observer<'_>,
     request: &Request,
     status: &Status,
-    hop: Hop,
+    (hop, needs): (Hop, &RuleNeeds),
     parts: Parts<'_>,
     installer: Option<&Installer>,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let reading = Reading {
-        configuration: &parts.found.configuration,
-        platform: platform_facts(context, &parts, installer).await,
-        master: parts.survey,
-        seeds: parts.seeds,
-        releases: parts.releases,
-        unreadable_releases: parts.unreadable,
-        webhooks: webhooks(context, &parts).await,
-        configured_limit: configured_limit(&parts.found.configuration),
+    let asks_for_room = request.seed_capacity && needs.stages.contains(&Stage::Preflight);
+    let roomy = if asks_for_room { parts.seeds } else { &[] };
+    let (mut platform, configuration, seed_objects, webhooks, accounts, capacities) = tokio::join!(
+        platform_facts(observer, &parts, installer),
+        configuration_object(observer, parts.found),
+        seed_objects(observer, &parts.found.namespace),
+        webhooks(observer, &parts),
+        rights::read(observer),
+        capacity::read(roomy),
+    );
+    let values = match installer.map(|installer| &installer.values) {
+        Some(Ok(values)) => serde_json::from_str(&values.yaml).map_err(|_| "the values are not JSON".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("values were not read".to_owned()),
     };
-    super::rules::evaluate(context, request, status, hop, &reading, now)
+    let login = Login::read(&configuration, &values);
+    platform.login_clients = login.clients;
+    platform.login_client_public = login.public;
+    platform.login_client_secret = login.secret;
+    platform.login_redirect_uris = login.redirect_uris;
+    platform.catalogue_refused = parts.catalogue.refused.clone().into();
+    outside(observer, (hop, needs), &parts, &configuration, &mut platform).await;
+    let reading = Reading {
+        catalogue: &parts.catalogue.catalogue,
+        configuration: &parts.found.configuration,
+        platform,
+        documents: [("configuration", configuration), ("values", values)],
+        seeds: parts.seeds,
+        seed_objects,
+        webhooks,
+        accounts,
+        configured_limit: configured_limit(&parts.found.configuration),
+        capacities,
+        backup_key_in_cluster: parts.backup_key_in_cluster,
+    };
+    super::rules::evaluate(observer, request, status, (hop, needs), &reading, now).await
+}
+
+/// What is seen from outside: of what rules ask for, and of nothing on a platform that nobody enters.
+async fn outside(
+    observer: &Observer<'_>,
+    (hop, needs): (Hop, &RuleNeeds),
+    parts: &Parts<'_>,
+    configuration: &Result<Value, String>,
+    platform: &mut rules::PlatformFacts,
+) {
+    if platform.headless == Field::Known(true) {
+        // Nobody logs in, and that is known.
+        platform.login_issuer = String::new().into();
+        platform.issuer_answered = false.into();
+        return;
+    }
+    let ahead = needs.ahead.iter().map(|(_, to)| *to);
+    let to: Vec<KkpVersion> = std::iter::once(hop.to).chain(ahead).collect();
+    let asked = |fields: &[&str]| {
+        let catalogue = &parts.catalogue.catalogue;
+        catalogue.asks_for(needs.stages, &to, ItemKind::Platform, fields)
+    };
+    if asked(&login_issuer::FIELDS) {
+        login_issuer::fill(observer, &parts.found.namespace, configuration, platform).await;
+    }
+    if asked(&entrance::FIELDS) {
+        entrance::fill(observer, configuration, platform).await;
+    }
+}
+
+/// The `KubermaticConfiguration` as it is: paths of the catalogue look into it.
+async fn configuration_object(observer: &Observer<'_>, found: &Found) -> Result<Value, String> {
+    let resource = ApiResource::erase::<KubermaticConfiguration>(&());
+    let api = Api::<DynamicObject>::namespaced_with(observer.client.clone(), &found.namespace, &resource);
+    let name = found.configuration.name_any();
+    let object = call(format!("KubermaticConfiguration {name}"), api.get(&name)).await;
+    as_value(object.map_err(|error| error.to_string())?)
+}
+
+/// The Seeds as they are, by name.
+async fn seed_objects(observer: &Observer<'_>, namespace: &str) -> Result<BTreeMap<String, Value>, String> {
+    let resource = ApiResource::erase::<Seed>(&());
+    let api = Api::<DynamicObject>::namespaced_with(observer.client.clone(), namespace, &resource);
+    let list = call("list of Seeds", api.list(&ListParams::default())).await;
+    let seeds = list.map_err(|error| error.to_string())?.items.into_iter();
+    seeds.map(|seed| Ok((seed.name_any(), as_value(seed)?))).collect()
+}
+
+fn as_value(object: DynamicObject) -> Result<Value, String> {
+    serde_json::to_value(object).map_err(|_| "the object cannot be written as JSON".to_owned())
 }
 
 /// The administrator's own limit: under our note it is the original that the note keeps.
@@ -66,15 +161,25 @@ fn configured_limit(configuration: &KubermaticConfiguration) -> Field<Option<i64
     }
 }
 
-async fn platform_facts(context: &Context, parts: &Parts<'_>, installer: Option<&Installer>) -> rules::PlatformFacts {
+async fn platform_facts(
+    observer: &Observer<'_>,
+    parts: &Parts<'_>,
+    installer: Option<&Installer>,
+) -> rules::PlatformFacts {
     let configuration = &parts.found.configuration;
-    let classes = Api::<StorageClass>::all(context.client.clone());
-    let (class, server) = tokio::join!(
+    let classes = Api::<StorageClass>::all(observer.client.clone());
+    let policies = Api::<ValidatingAdmissionPolicy>::all(observer.client.clone());
+    let (class, server, policy, external_dns) = tokio::join!(
         call(
             "StorageClass kubermatic-fast",
             classes.get_metadata_opt("kubermatic-fast")
         ),
-        call("version of the master", context.client.apiserver_version()),
+        call("version of the master", observer.client.apiserver_version()),
+        call(
+            format!("ValidatingAdmissionPolicy {GATEWAY_POLICY}"),
+            policies.get_metadata_opt(GATEWAY_POLICY)
+        ),
+        external_dns(observer.client),
     );
     let number = |text: &str| {
         text.chars()
@@ -88,13 +193,6 @@ async fn platform_facts(context: &Context, parts: &Parts<'_>, installer: Option<
         Err(why) => Field::NotRead(why.clone()),
     };
     let operator = parts.survey.deployment("kubermatic-operator");
-    let values = |read: fn(&crate::execute::values::EffectiveValues) -> Option<String>| match installer
-        .map(|installer| &installer.values)
-    {
-        Some(Ok(values)) => Field::Known(read(values)),
-        Some(Err(error)) => Field::NotRead(error.to_string()),
-        None => Field::NotRead("values were not read".to_owned()),
-    };
     let release = parts
         .releases
         .iter()
@@ -111,26 +209,84 @@ async fn platform_facts(context: &Context, parts: &Parts<'_>, installer: Option<
         operator_chart_version: match (release, parts.unreadable.first()) {
             (_, Some((namespace, why))) => Field::NotRead(format!("releases in {namespace}: {why}")),
             (None, None) => Field::Known(None),
-            (Some(release), None) => chart_version(context, release).await,
+            (Some(release), None) => chart_version(observer, release).await,
         },
-        gitops_owner: Field::from_result(operator.map(|found| found.and_then(gitops_owner))),
+        gitops_owner: Field::from_result(operator.clone().map(|found| found.and_then(gitops_owner))),
         kubernetes_major: server_number(|info| &info.major),
         kubernetes_minor: server_number(|info| &info.minor),
         storage_class_fast: Field::from_result(class.map(|class| class.is_some())),
-        values_image_tag: values(|values| values.image_tag.clone()),
-        values_http_route_domain: values(|values| values.http_route_domain.clone()),
+        values_image_tag: value(installer, |values| values.image_tag.clone()),
+        values_image_repository: value(installer, |values| values.image_repository.clone()),
+        values_empty: value(installer, |values| values.empty),
+        values_http_route_domain: value(installer, |values| values.http_route_domain.clone()),
+        operator_image_repository: Field::from_result(
+            operator.map(|found| found.and_then(installer::operator_image).map(|image| image.repository)),
+        ),
+        service_account_key_length: match &configuration.spec.auth.service_account_key {
+            kkp_upgrade_kkp::types::Field::Set(key) => Field::Known(i64::try_from(key.length).unwrap_or(i64::MAX)),
+            kkp_upgrade_kkp::types::Field::Unset => Field::Known(0),
+            kkp_upgrade_kkp::types::Field::Unreadable { found } => Field::NotRead(format!("it is of type {found}")),
+        },
+        // From the ConfigMap of the catalogue; configuration and values together: see `findings`.
+        catalogue_refused: Field::default(),
+        login_clients: Field::default(),
+        login_client_public: Field::default(),
+        login_client_secret: Field::default(),
+        login_redirect_uris: Field::default(),
+        external_dns_ingress_only: Field::from_result(external_dns),
+        gateway_crd_policy: Field::from_result(policy.map(|policy| policy.is_some())),
         headless: match configuration.headless() {
             kkp_upgrade_kkp::types::Field::Set(headless) => Field::Known(*headless),
             kkp_upgrade_kkp::types::Field::Unset => Field::Known(false),
             kkp_upgrade_kkp::types::Field::Unreadable { found } => Field::NotRead(format!("it is of type {found}")),
         },
+        // What is seen from outside: see `outside`.
+        ..rules::PlatformFacts::default()
     }
 }
 
-async fn chart_version(context: &Context, release: &Release) -> Field<Option<String>> {
+/// Deployments of external-dns that read Ingresses and no `HTTPRoutes`: they would take the records away with the Ingresses.
+async fn external_dns(client: &Client) -> Result<Vec<String>, CallError> {
+    let selector = ListParams::default().labels("app.kubernetes.io/name=external-dns");
+    let found = list::<Deployment>(
+        Api::all(client.clone()),
+        "Deployments of external-dns".to_owned(),
+        selector,
+    )
+    .await?;
+    let reads = |deployment: &Deployment, source: &str| {
+        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+        let arguments: Vec<&str> = containers
+            .flat_map(|one| one.args.iter().flatten())
+            .map(String::as_str)
+            .collect();
+        let joined = format!("--source={source}");
+        arguments.contains(&joined.as_str()) || arguments.windows(2).any(|pair| pair == ["--source", source])
+    };
+    let old = found
+        .iter()
+        .filter(|one| reads(one, "ingress") && !reads(one, "gateway-httproute"));
+    let mut names: Vec<String> = old
+        .map(|one| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Something about the Helm values that the installer would get.
+fn value<T>(installer: Option<&Installer>, read: fn(&EffectiveValues) -> T) -> Field<T> {
+    match installer.map(|installer| &installer.values) {
+        Some(Ok(values)) => Field::Known(read(values)),
+        Some(Err(error)) => Field::NotRead(error.to_string()),
+        None => Field::NotRead("values were not read".to_owned()),
+    }
+}
+
+async fn chart_version(observer: &Observer<'_>, release: &Release) -> Field<Option<String>> {
     Field::from_result(
         crate::prepare::chart_version(
-            &context.client,
+            observer.client,
             &release.namespace,
             &release.name,
             i64::try_from(release.revision).unwrap_or(i64::MAX),
@@ -156,19 +312,22 @@ fn gitops_owner(deployment: &k8s_openapi::api::apps::v1::Deployment) -> Option<S
 }
 
 /// One update with `dryRun=All` and no change for each place where KKP's webhooks must answer, several at a time.
-async fn webhooks(context: &Context, parts: &Parts<'_>) -> Vec<(String, WebhookFacts)> {
+async fn webhooks(observer: &Observer<'_>, parts: &Parts<'_>) -> Vec<(String, WebhookFacts)> {
+    if observer.write_checks == WriteChecks::NotAsked {
+        return Vec::new();
+    }
     let namespace = &parts.found.namespace;
     let name = parts.found.configuration.name_any();
-    let configurations = Api::<KubermaticConfiguration>::namespaced(context.client.clone(), namespace);
+    let configurations = Api::<KubermaticConfiguration>::namespaced(observer.client.clone(), namespace);
     let first = (
         "master/KubermaticConfiguration".to_owned(),
         probe(configurations, &name).await,
     );
-    let mut known = context.seeds.known().await;
-    let reached = parts.seeds.iter().filter(|seed| seed.reached.is_ok());
+    let mut known = observer.seeds.known().await;
+    let reached = parts.seeds.iter().filter(|seed| seed.client.is_ok());
     let probes = reached.filter_map(|seed| {
         let connection = known.remove(&seed.seed.name_any())?;
-        Some(probe_seed(context, namespace, seed, connection))
+        Some(probe_seed(observer, namespace, seed, connection))
     });
     let probes: Vec<_> = probes.collect();
     let answers = stream::iter(probes).buffered(PARALLEL_PROBES).collect::<Vec<_>>().await;
@@ -176,13 +335,13 @@ async fn webhooks(context: &Context, parts: &Parts<'_>) -> Vec<(String, WebhookF
 }
 
 async fn probe_seed(
-    context: &Context,
+    observer: &Observer<'_>,
     namespace: &str,
     seed: &SeedReading,
     connection: SeedConnection,
 ) -> Vec<(String, WebhookFacts)> {
     let name = seed.seed.name_any();
-    let seeds = Api::<Seed>::namespaced(context.client.clone(), namespace);
+    let seeds = Api::<Seed>::namespaced(observer.client.clone(), namespace);
     let mut probes = vec![(format!("master/Seed {name}"), probe(seeds, &name).await)];
     if let Some(cluster) = &seed.clusters.first {
         probes.push((

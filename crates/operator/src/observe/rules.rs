@@ -1,21 +1,39 @@
 //! Feeds what was read to the rules, kind by kind. Reading only.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use kkp_upgrade_core::decide::RuleNeeds;
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::rules::{
-    ConfiguredVersions, DeploymentFacts, Evaluation, Field, Finding, Hop, Input, ItemKind, PlatformFacts, PodFacts,
-    ReleaseFacts, SeedFacts, SpecFacts, Stage, accept,
+    AccountFacts, Catalogue, ConfiguredVersions, DeploymentFacts, Documents, Evaluation, Facts as _, Field, Finding,
+    Hop, Input, ItemKind, MASTER, Object, PlatformFacts, PodFacts, RingFacts, SpecFacts, WebhookFacts, accept,
+    request_fixes,
 };
 use kkp_upgrade_core::status::Status;
-use kkp_upgrade_kkp::helm::Release;
-use kkp_upgrade_kkp::types::{Field as Read, KubermaticConfiguration, Seed, seed::SKIP_RECONCILING};
-use kube::ResourceExt;
+use kkp_upgrade_kkp::evidence;
+use kkp_upgrade_kkp::types::{Cluster, Field as Read, KubermaticConfiguration, Seed};
+use kube::{Client, ResourceExt};
+use serde::Deserialize;
+use serde_json::Value;
 
+use super::capacity::Capacity;
+use super::objects::{self, Sink, is_read_at, lock};
+use super::observer::Observer;
+use super::releases;
 use super::survey::Survey;
 use super::user_clusters::UserClusters;
-use crate::context::{Context, UPGRADE_LABEL};
+use crate::context::UPGRADE_LABEL;
+
+/// Clusters that are read at the same time.
+const PARALLEL_PLACES: usize = 8;
+/// Longest that the objects of one cluster may take: a seed with 10,000 user clusters takes some seconds.
+const PLACE_TIME: std::time::Duration = std::time::Duration::from_secs(45);
 
 /// A text that must be set.
 pub(super) fn text(field: &Read<String>) -> Field<String> {
@@ -43,39 +61,98 @@ pub(super) fn or_default<T: Clone + Default>(field: &Read<T>) -> Field<T> {
 /// One seed as read.
 pub(super) struct SeedReading {
     pub(super) seed: Seed,
-    pub(super) reached: Result<(), String>,
+    pub(super) client: Result<Client, String>,
+    /// Whether its cluster is another one than the master's.
+    pub(super) separate: Result<bool, String>,
+    /// When the client certificate of its kubeconfig ends, where it has one.
+    pub(super) certificate_ends: Option<Timestamp>,
     pub(super) survey: Survey,
     pub(super) clusters: UserClusters,
 }
 
-/// Everything that rules look at.
+/// Everything that rules look at beside the objects on the clusters.
 pub(super) struct Reading<'a> {
+    /// The catalogue of this round.
+    pub(super) catalogue: &'a Catalogue,
     pub(super) configuration: &'a KubermaticConfiguration,
     pub(super) platform: PlatformFacts,
-    pub(super) master: &'a Survey,
+    /// The configuration and the Helm values as they are.
+    pub(super) documents: [(&'static str, Result<Value, String>); 2],
     pub(super) seeds: &'a [SeedReading],
-    pub(super) releases: &'a [Release],
-    pub(super) unreadable_releases: &'a [(String, String)],
-    pub(super) webhooks: Vec<(String, kkp_upgrade_core::rules::WebhookFacts)>,
+    /// Seeds as they are, by name.
+    pub(super) seed_objects: Result<BTreeMap<String, Value>, String>,
+    pub(super) webhooks: Vec<(String, WebhookFacts)>,
+    /// Our accounts, by name.
+    pub(super) accounts: Vec<(String, AccountFacts)>,
     /// The administrator's own limit: where our note stands, the original in it.
     pub(super) configured_limit: Field<Option<i64>>,
+    /// Room on seeds, by name, where it was asked for.
+    pub(super) capacities: BTreeMap<String, Result<Capacity, String>>,
+    /// Whether backups are encrypted with a key that lies in the cluster.
+    pub(super) backup_key_in_cluster: Field<bool>,
 }
 
-/// Evaluates every rule of the route; consent is applied.
-pub(super) fn evaluate(
-    context: &Context,
+/// Evaluates the rules of a hop; consent is applied.
+pub(super) async fn evaluate(
+    observer: &Observer<'_>,
     request: &Request,
     status: &Status,
-    hop: Hop,
+    (hop, needs): (Hop, &RuleNeeds),
     reading: &Reading<'_>,
     now: Timestamp,
 ) -> Vec<Finding> {
+    let ahead = needs.ahead.iter().map(|(from, to)| Hop { from: *from, to: *to });
+    let hops = std::iter::once(hop).chain(ahead).collect();
+    let input = input(observer, request, status, hops, reading, now);
+    let mut evaluation = Evaluation::new(reading.catalogue, needs.stages, &input);
+    let kinds: Vec<ItemKind> = evaluation.kinds().collect();
+    for seed in reading.seeds.iter().filter(|seed| seed.separate == Ok(false)) {
+        evaluation.shared(&seed.seed.name_any());
+    }
+    let sink: Sink<'_> = Mutex::new(evaluation);
+    let places = std::iter::once((MASTER.to_owned(), Ok(observer.client))).chain(
+        reading
+            .seeds
+            .iter()
+            .map(|seed| (seed.seed.name_any(), seed.client.as_ref())),
+    );
+    let (shared, asked) = (&sink, kinds.as_slice());
+    // The insides of user clusters are no objects of the seed.
+    let objects: Vec<ItemKind> = kinds
+        .iter()
+        .copied()
+        .filter(|kind| *kind != ItemKind::UserCluster)
+        .collect();
+    let kinds = objects.as_slice();
+    let [_, (_, values)] = &reading.documents;
+    let readings: Vec<BoxFuture<'_, ()>> = places
+        .map(|(place, client)| {
+            async move { read_place(&place, client.map_err(String::as_str), kinds, shared, values).await }.boxed()
+        })
+        .collect();
+    let places = stream::iter(readings).buffer_unordered(PARALLEL_PLACES).collect::<()>();
+    let inside = super::inside::read(observer, request.inside, reading.seeds, asked, shared, now);
+    tokio::join!(places, Box::pin(inside));
+    let mut evaluation = sink.into_inner().unwrap_or_else(PoisonError::into_inner);
+    feed_platform(&mut evaluation, reading);
+    let accepted = accept(evaluation.finish(), &request.accepted_risks, now);
+    request_fixes(accepted, &request.fixes)
+}
+
+fn input(
+    observer: &Observer<'_>,
+    request: &Request,
+    status: &Status,
+    hops: Vec<Hop>,
+    reading: &Reading<'_>,
+    now: Timestamp,
+) -> Input {
     let point = status
         .point_of_no_return
         .as_ref()
         .map_or("Ahead", |point| point.state.as_str());
-    let input = Input {
-        hops: vec![hop],
+    Input {
+        hops,
         started: point != "Ahead" || status.targets.iter().any(|target| target.attempts.unwrap_or(0) > 0),
         spec: SpecFacts {
             edition: request.edition.map(|edition| edition.to_string()).into(),
@@ -83,40 +160,175 @@ pub(super) fn evaluate(
             backup_policy: if request.backup.required { "Required" } else { "Skip" }
                 .to_owned()
                 .into(),
-            backup_storage: (request.backup.claim.is_some() || context.default_backup_claim.is_some()).into(),
+            backup_storage: (request.backup.storage.is_some() || observer.default_backup_claim.is_some()).into(),
+            seed_capacity: request.seed_capacity.into(),
+            etcd_backups: (request.backup.required && request.backup.user_cluster_etcd).into(),
+            backup_key_in_cluster: reading.backup_key_in_cluster.clone(),
         },
         configured: configured_versions(reading.configuration),
+        now,
+    }
+}
+
+/// All objects of one cluster, and its Helm releases.
+async fn read_place(
+    place: &str,
+    client: Result<&Client, &str>,
+    kinds: &[ItemKind],
+    sink: &Sink<'_>,
+    values: &Result<Value, String>,
+) {
+    let client = match client {
+        Ok(client) => client,
+        Err(why) => return lock(sink).lost(place, why),
     };
-    let mut evaluation = Evaluation::new(context.catalogue, Stage::Preflight, &input);
-    evaluation.facts("platform", &reading.platform);
-    for kind in [
-        ItemKind::Seed,
-        ItemKind::Cluster,
-        ItemKind::Release,
-        ItemKind::Deployment,
-        ItemKind::Pod,
-        ItemKind::Webhook,
-    ] {
-        evaluation.visited(kind);
+    let here: Vec<ItemKind> = kinds
+        .iter()
+        .filter(|kind| is_read_at(**kind, place == MASTER))
+        .copied()
+        .collect();
+    // Whether a Pod was replaced is seen on the others: they are judged together.
+    let pods = Mutex::new(Vec::new());
+    // What an etcd ring means is said by its Cluster: Clusters are read first.
+    let active = Mutex::new((BTreeSet::new(), false));
+    let (mut clusters, others): (Vec<ItemKind>, Vec<ItemKind>) =
+        here.iter().partition(|kind| **kind == ItemKind::Cluster);
+    if clusters.is_empty() && others.contains(&ItemKind::Ring) {
+        clusters.push(ItemKind::Cluster);
     }
-    workloads(&mut evaluation, "master", reading.master);
+    let show = |evaluation: &mut Evaluation<'_>, kind: ItemKind, object: &Value| match kind {
+        ItemKind::Pod => held(&pods).push(object.clone()),
+        ItemKind::Deployment => {
+            evaluation.object(&with_facts(Object::new(kind, place, object), object, deployment_facts));
+        }
+        ItemKind::Cluster => {
+            let is_active = |cluster: &Cluster| evidence::set_apart(cluster, "").is_none();
+            if let Ok(cluster) = Cluster::deserialize(object)
+                && is_active(&cluster)
+            {
+                held(&active).0.insert(cluster.status.namespace_name.text().to_owned());
+            }
+            evaluation.object(&with_facts(
+                Object::new(kind, place, object),
+                object,
+                super::user_clusters::facts,
+            ));
+        }
+        ItemKind::Ring => {
+            let namespace = object
+                .pointer("/metadata/namespace")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let (active, complete) = &*held(&active);
+            let facts = RingFacts {
+                cluster_active: match complete {
+                    true => Field::Known(active.contains(namespace)),
+                    false => Field::NotRead("the Clusters were not read".to_owned()),
+                },
+            };
+            evaluation.object(&Object::new(kind, place, object).with(&facts));
+        }
+        _ => evaluation.object(&Object::new(kind, place, object)),
+    };
+    let reading = async {
+        let complete = objects::read(client, place, &clusters, sink, &show).await;
+        held(&active).1 = complete;
+        tokio::join!(
+            objects::read(client, place, &others, sink, &show),
+            read_releases(client, place, &here, sink, values),
+        );
+    };
+    if tokio::time::timeout(PLACE_TIME, reading).await.is_err() {
+        let why = format!("not read within {} s", PLACE_TIME.as_secs());
+        for kind in &here {
+            lock(sink).unreadable(*kind, place, &why);
+        }
+    }
+    feed_pods(&mut lock(sink), place, &held(&pods));
+}
+
+fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Facts that are computed from the typed object; one that does not fit its type leaves them unread.
+fn with_facts<'a, T: serde::de::DeserializeOwned, F: kkp_upgrade_core::rules::Facts + Default>(
+    object: Object<'a>,
+    raw: &Value,
+    facts: impl Fn(&T) -> F,
+) -> Object<'a> {
+    match T::deserialize(raw) {
+        Ok(typed) => object.with(&facts(&typed)),
+        Err(_) => object.with(&F::default()),
+    }
+}
+
+async fn read_releases(
+    client: &Client,
+    place: &str,
+    kinds: &[ItemKind],
+    sink: &Sink<'_>,
+    values: &Result<Value, String>,
+) {
+    if !kinds.contains(&ItemKind::Release) {
+        return;
+    }
+    let with_payload = lock(sink).reads_documents(ItemKind::Release);
+    let (found, unreadable) = releases::read_everywhere(client, place, with_payload).await;
+    let mut evaluation = lock(sink);
+    evaluation.visited(ItemKind::Release, place);
+    for release in &found {
+        evaluation.object(&release.object(place, values));
+    }
+    for (namespace, why) in unreadable {
+        evaluation.unreadable(ItemKind::Release, &format!("{place}/{namespace}"), &why);
+    }
+}
+
+fn feed_pods(evaluation: &mut Evaluation<'_>, place: &str, objects: &[Value]) {
+    let pods: Vec<Pod> = objects
+        .iter()
+        .filter_map(|object| Pod::deserialize(object).ok())
+        .collect();
+    for object in objects {
+        let described = Object::new(ItemKind::Pod, place, object);
+        let pod = pods.iter().find(|pod| {
+            pod.metadata.name.as_deref() == Some(described.name)
+                && pod.metadata.namespace.as_deref() == described.namespace
+        });
+        let facts = pod.map(|pod| pod_facts(pod, &pods)).unwrap_or_default();
+        evaluation.object(&described.with(&facts));
+    }
+}
+
+fn feed_platform(evaluation: &mut Evaluation<'_>, reading: &Reading<'_>) {
+    let documents: Documents<'_> = reading
+        .documents
+        .iter()
+        .map(|(name, document)| (*name, document.as_ref().map_err(Clone::clone)))
+        .collect();
+    evaluation.object(&Object {
+        kind: ItemKind::Platform,
+        place: MASTER,
+        namespace: None,
+        name: "",
+        deleting: false,
+        created: None,
+        documents,
+        computed: reading.platform.item(),
+    });
+    evaluation.visited(ItemKind::Seed, MASTER);
     for seed in reading.seeds {
-        feed_seed(&mut evaluation, seed, &reading.configured_limit);
+        super::seed_item::feed(evaluation, seed, reading);
     }
-    for release in reading.releases {
-        let facts = ReleaseFacts {
-            status: release.status.to_string().into(),
-            revision: i64::try_from(release.revision).unwrap_or(i64::MAX).into(),
-        };
-        evaluation.facts(&format!("master/{}/{}", release.namespace, release.name), &facts);
-    }
-    for (namespace, why) in reading.unreadable_releases {
-        evaluation.unreadable(ItemKind::Release, &format!("master/{namespace}"), why);
-    }
+    evaluation.visited(ItemKind::Webhook, MASTER);
     for (target, facts) in &reading.webhooks {
         evaluation.facts(target, facts);
     }
-    accept(evaluation.finish(), &request.accepted_risks, now)
+    evaluation.visited(ItemKind::Account, MASTER);
+    for (account, facts) in &reading.accounts {
+        evaluation.facts(account, facts);
+    }
 }
 
 fn configured_versions(configuration: &KubermaticConfiguration) -> Field<ConfiguredVersions> {
@@ -141,73 +353,6 @@ fn configured_versions(configuration: &KubermaticConfiguration) -> Field<Configu
     })
 }
 
-fn feed_seed(evaluation: &mut Evaluation<'_>, reading: &SeedReading, configured_limit: &Field<Option<i64>>) {
-    let seed = &reading.seed;
-    let name = seed.name_any();
-    let condition = |kind: &str| match seed.status.conditions.entry(kind) {
-        Read::Set(condition) => optional(&condition.status),
-        Read::Unset => Field::Known(None),
-        Read::Unreadable { found } => Field::NotRead(format!("condition {kind} is of type {found}")),
-    };
-    let controller = reading.survey.deployment("kubermatic-seed-controller-manager");
-    let facts = SeedFacts {
-        phase: optional(&seed.status.phase),
-        version: optional(&seed.status.versions.kubermatic),
-        controller_version: Field::from_result(
-            controller.map(|found| found.and_then(super::operator_image).and_then(|image| image.tag)),
-        ),
-        kubeconfig_valid: condition("KubeconfigValid"),
-        resources_reconciled: condition("ResourcesReconciled"),
-        reachable: reading.reached.is_ok().into(),
-        reach_error: reading.reached.clone().err().into(),
-        skip_reconciling: seed.annotations().contains_key(SKIP_RECONCILING).into(),
-        held: false.into(),
-        stuck_clusters: Field::from_result(reading.clusters.stuck.clone()),
-        configured_limit: configured_limit.clone(),
-    };
-    evaluation.facts(&name, &facts);
-    workloads(evaluation, &name, &reading.survey);
-    match &reading.clusters.items {
-        Ok(items) => items.iter().for_each(|(target, facts)| evaluation.facts(target, facts)),
-        Err(why) => evaluation.unreadable(ItemKind::Cluster, &name, why),
-    }
-}
-
-fn workloads(evaluation: &mut Evaluation<'_>, place: &str, survey: &Survey) {
-    match &survey.deployments {
-        Ok(deployments) => {
-            for deployment in deployments.iter().filter(|deployment| is_kkp(deployment)) {
-                let target = format!(
-                    "{place}/{}/{}",
-                    deployment.namespace().unwrap_or_default(),
-                    deployment.name_any()
-                );
-                evaluation.facts(&target, &deployment_facts(deployment));
-            }
-        }
-        Err(why) => evaluation.unreadable(ItemKind::Deployment, place, why),
-    }
-    match &survey.pods {
-        Ok(pods) => {
-            for pod in pods {
-                let target = format!("{place}/{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-                evaluation.facts(&target, &pod_facts(pod, pods));
-            }
-        }
-        Err(why) => evaluation.unreadable(ItemKind::Pod, place, why),
-    }
-}
-
-/// KKP's own Deployments and those that its operator manages.
-fn is_kkp(deployment: &Deployment) -> bool {
-    deployment.name_any() == "kubermatic-operator"
-        || deployment
-            .labels()
-            .get("app.kubernetes.io/managed-by")
-            .map(String::as_str)
-            == Some("kubermatic-operator")
-}
-
 fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
     let status = deployment.status.clone().unwrap_or_default();
     let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -217,6 +362,7 @@ fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
         replicas: i64::from(replicas).into(),
         updated_replicas: i64::from(status.updated_replicas.unwrap_or(0)).into(),
         available_replicas: i64::from(status.available_replicas.unwrap_or(0)).into(),
+        ours: is_ours(deployment.labels()).into(),
     }
 }
 
@@ -230,12 +376,15 @@ fn pod_facts(pod: &Pod, all: &[Pod]) -> PodFacts {
         phase: status.phase.unwrap_or_default().into(),
         ready: (!containers.is_empty() && containers.iter().all(|container| container.ready)).into(),
         waiting_reason: waiting.into(),
-        deleting: pod.metadata.deletion_timestamp.is_some().into(),
-        ours: (pod.labels().contains_key(UPGRADE_LABEL)
-            || pod.labels().get("app.kubernetes.io/name").map(String::as_str) == Some("kkp-upgrade-operator"))
-        .into(),
+        ours: is_ours(pod.labels()).into(),
         superseded: superseded(pod, all).into(),
     }
+}
+
+/// This operator and what it makes: no part of KKP, and an operator that reads this is at work.
+fn is_ours(labels: &BTreeMap<String, String>) -> bool {
+    labels.contains_key(UPGRADE_LABEL)
+        || labels.get("app.kubernetes.io/name").map(String::as_str) == Some("kkp-upgrade-operator")
 }
 
 /// A failed Pod whose owner has made another one since that runs or has succeeded.

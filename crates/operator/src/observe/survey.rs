@@ -1,7 +1,6 @@
-//! What KKP runs on one cluster: Deployments, Pods and the stamp on its CRDs. Reading only.
+//! What KKP runs on one cluster: Deployments and the stamp on its CRDs. Reading only.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kkp_upgrade_kkp::evidence::{CLUSTER_CRD, Observed};
 use kube::api::{ListParams, ObjectMeta};
@@ -22,13 +21,12 @@ pub(crate) const NAME: usize = 253;
 pub(super) struct Survey {
     pub(super) deployments: Result<Vec<Deployment>, String>,
     pub(super) crd: Result<Option<ObjectMeta>, String>,
-    pub(super) pods: Result<Vec<Pod>, String>,
 }
 
 impl Survey {
     pub(super) async fn read(client: &Client, namespace: &str, place: &str) -> Self {
         let crds = Api::<CustomResourceDefinition>::all(client.clone());
-        let (deployments, crd, pods) = tokio::join!(
+        let (deployments, crd) = tokio::join!(
             list::<Deployment>(
                 Api::namespaced(client.clone(), namespace),
                 format!("Deployments of {place}"),
@@ -38,18 +36,12 @@ impl Survey {
                 format!("CRD {CLUSTER_CRD} of {place}"),
                 crds.get_metadata_opt(CLUSTER_CRD)
             ),
-            list::<Pod>(
-                Api::namespaced(client.clone(), namespace),
-                format!("Pods of {place}"),
-                ListParams::default()
-            ),
         );
         Self {
             deployments: deployments.map_err(|error| error.to_string()),
             crd: crd
                 .map(|crd| crd.map(|crd| crd.metadata))
                 .map_err(|error| error.to_string()),
-            pods: pods.map_err(|error| error.to_string()),
         }
     }
 
@@ -58,15 +50,12 @@ impl Survey {
         Self {
             deployments: Err(why.to_owned()),
             crd: Err(why.to_owned()),
-            pods: Err(why.to_owned()),
         }
     }
 
     /// Why something of it could not be read.
     pub(super) fn problem(&self) -> Option<&String> {
-        let (deployments, crd, pods) = (&self.deployments, &self.crd, &self.pods);
-        let problem = deployments.as_ref().err().or_else(|| crd.as_ref().err());
-        problem.or_else(|| pods.as_ref().err())
+        self.deployments.as_ref().err().or_else(|| self.crd.as_ref().err())
     }
 
     pub(super) fn observed_deployments(&self) -> Observed<&[Deployment]> {

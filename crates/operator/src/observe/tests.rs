@@ -4,15 +4,22 @@ use std::convert::Infallible;
 
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kkp_upgrade_core::facts::JobFacts;
+use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_core::decide::RuleNeeds;
+use kkp_upgrade_core::facts::{JobFacts, Known};
+use kkp_upgrade_core::request::Request as UpgradeRequest;
+use kkp_upgrade_core::rules::{Catalogue, Stage};
 use kkp_upgrade_core::status::{Status, Step};
+use kkp_upgrade_core::version::KkpVersion;
 use kube::api::ListParams;
 use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::job;
+use super::platform::asked;
 use super::survey::list;
+use crate::catalogue::Snapshot;
 use crate::context::{INTENT_ANNOTATION, UPGRADE_LABEL};
 use crate::execute::tests::fake_api::FakeApi;
 use crate::execute::tests::recording::context;
@@ -59,7 +66,7 @@ async fn a_job_of_the_name_is_ours_only_by_uid_and_intent() {
             }),
             ..Status::default()
         };
-        job::read(&context(&api), "j", &status, "u").await
+        job::read(&context(&api).observer(&Known::NotRead), "j", &status, "u").await
     };
     for (uid, intent) in [("older", "sha256:i"), ("u", "sha256:other"), ("", "")] {
         assert_eq!(read(uid, intent).await.unwrap(), JobFacts::Foreign, "{uid} {intent}");
@@ -67,4 +74,37 @@ async fn a_job_of_the_name_is_ours_only_by_uid_and_intent() {
     // Ours, so its Pods are asked for, which this server does not have.
     let error = read("u", "sha256:i").await.unwrap_err();
     assert!(error.to_string().contains("Pods of Job j"), "{error}");
+}
+
+#[test]
+fn a_catalogue_that_cannot_be_read_leaves_every_rule_undecided() {
+    let object = json!({"metadata": {"name": "up"}, "spec": {"targetVersion": "2.31.0"}});
+    let object: KKPUpgradeObject = serde_json::from_value(object).unwrap();
+    let request = UpgradeRequest::try_from(&object.parse_spec().unwrap()).unwrap();
+    let rules = RuleNeeds {
+        from: Some(KkpVersion::new(2, 30, 6)),
+        ahead: Vec::new(),
+        to: KkpVersion::new(2, 31, 0),
+        stages: &[Stage::Preflight],
+    };
+    let asked =
+        |catalogue| asked(Some(&request), Some(&rules), None, catalogue).map(|(.., snapshot)| snapshot.refused.clone());
+    let refused = Known::Is(Snapshot {
+        catalogue: Catalogue::embedded_shared().unwrap(),
+        refused: Some("junk".to_owned()),
+    });
+    assert_eq!(
+        asked(&refused),
+        Ok(Some("junk".to_owned())),
+        "the compiled-in one counts"
+    );
+    let unread = Known::Unknown("ConfigMap kkp-upgrade-catalogue: 403".to_owned());
+    assert_eq!(
+        asked(&unread),
+        Err(Known::Unknown("ConfigMap kkp-upgrade-catalogue: 403".to_owned()))
+    );
+    assert_eq!(
+        asked(&Known::NotRead),
+        Err(Known::Unknown("not read in this round".to_owned()))
+    );
 }

@@ -23,10 +23,6 @@ pub(super) struct UserClusters {
     pub(super) counts: Known<ClusterCounts>,
     pub(super) lagging: Vec<String>,
     pub(super) unhealthy: Vec<String>,
-    /// How many count against the limit on parallel reconciles.
-    pub(super) stuck: Result<i64, String>,
-    /// Facts for the rules, by `<seed>/<cluster>`.
-    pub(super) items: Result<Vec<(String, rules::ClusterFacts)>, String>,
     /// Name of one cluster, for the webhook probe.
     pub(super) first: Option<String>,
 }
@@ -38,29 +34,30 @@ impl UserClusters {
             counts: Known::Unknown(why.to_owned()),
             lagging: Vec::new(),
             unhealthy: Vec::new(),
-            stuck: Err(why.to_owned()),
-            items: Err(why.to_owned()),
             first: None,
         }
     }
 
-    /// Reads and judges all of them, from what the watches hold where that is good enough. `before` names the clusters
+    /// Reads and judges all of them, from what the watches hold where there are some and that is good enough. `before` names the clusters
     /// ("seed/cluster") that were unhealthy before the run.
     pub(super) async fn read(
-        views: &ClusterViews,
+        views: Option<&ClusterViews>,
         connection: &SeedConnection,
         seed: &str,
         judged: &Judged<'_>,
         before: &BTreeSet<&str>,
     ) -> Self {
-        let view = views.of(seed, connection, judged.target, judged.worker_name);
-        if let Some(pieces) = view.pieces(judged.proof) {
+        let view = views.map(|views| views.of(seed, connection, judged.target, judged.worker_name));
+        if let Some(pieces) = view.as_ref().and_then(|view| view.pieces()) {
             return pieces.summary(seed, before, &Unreadable::default());
         }
-        let generation = view.generation();
+        let generation = view.as_ref().map_or(0, |view| view.generation());
         match Box::pin(live(&connection.client, seed, judged)).await {
             Ok((pieces, unreadable)) => {
-                if unreadable.controllers.is_none() && unreadable.addons.is_none() {
+                if let Some(view) = view
+                    && unreadable.controllers.is_none()
+                    && unreadable.addons.is_none()
+                {
                     view.confirm(generation, &pieces);
                 }
                 pieces.summary(seed, before, &unreadable)
@@ -70,12 +67,10 @@ impl UserClusters {
     }
 }
 
-/// Against what the clusters of a seed are judged, and how surely.
+/// Against what the clusters of a seed are judged.
 pub(super) struct Judged<'a> {
     pub(super) target: &'a str,
     pub(super) worker_name: &'a str,
-    /// Whether rules rest on it: then what a watch says is never enough.
-    pub(super) proof: bool,
 }
 
 /// Objects per page: with their managed fields they take many times their text.
@@ -124,7 +119,6 @@ pub(super) fn facts(cluster: &Cluster) -> rules::ClusterFacts {
     let health = evidence::cluster_health(cluster);
     rules::ClusterFacts {
         version: text(&cluster.spec.version),
-        deleting: cluster.metadata.deletion_timestamp.is_some().into(),
         paused: or_default(&cluster.spec.pause),
         pause_reason: optional(&cluster.spec.pause_reason),
         worker_name: cluster.labels().get("worker-name").cloned().into(),

@@ -6,6 +6,7 @@
 mod addons;
 mod cluster;
 mod context;
+mod etcd_backups;
 mod health;
 mod report;
 mod throttle;
@@ -49,7 +50,7 @@ type Reconciler = fn(Arc<DynamicObject>, Arc<Context>) -> Reconciliation;
 type Queues = Vec<UnboundedSender<ObjectRef<DynamicObject>>>;
 
 /// All controllers; each has as many workers as `-worker-count` says.
-const CONTROLLERS: [Reconciler; 7] = [
+const CONTROLLERS: [Reconciler; 8] = [
     |cluster, context| Box::pin(cluster::reconcile(cluster, context)),
     |cluster, context| Box::pin(up_to_date::reconcile(cluster, context)),
     |cluster, context| Box::pin(unthrottled::monitoring(cluster, context)),
@@ -57,6 +58,7 @@ const CONTROLLERS: [Reconciler; 7] = [
     |cluster, context| Box::pin(unthrottled::update(cluster, context)),
     |cluster, context| Box::pin(addons::reconcile(cluster, context)),
     |cluster, context| Box::pin(health::reconcile(cluster, context)),
+    |cluster, context| Box::pin(etcd_backups::reconcile(cluster, context)),
 ];
 
 /// Runs until it fails.

@@ -70,7 +70,7 @@ fn a_git_revert_on_an_unchanged_platform_ends_done_at_the_old_version() {
     world.spec(|spec| spec.target = FROM);
     world.until(|world| world.phase() == Phase::Aborted);
     assert_eq!(world.field, Some(20));
-    world.since_install = Some(9); // the evidence is for the version that is asked for
+    (world.installed, world.since_install) = (FROM, Some(9)); // the evidence is for the version that is asked for
     world.settle();
     assert_eq!(
         (world.phase(), world.reason().as_str()),

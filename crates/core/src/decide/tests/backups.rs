@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::world::{Outcome, World};
+use crate::effect::JobWork;
+use crate::facts::Known;
 use crate::phase::Phase;
 
 /// Seconds until the next attempt, as soon as one has failed `times` times.
@@ -81,6 +83,59 @@ fn a_pause_before_the_limit_changes_nothing() {
     world.settle();
     assert_eq!((world.reason().as_str(), world.did("SetThrottle")), ("Paused", 0));
     world.spec(|spec| spec.paused = false);
+    world.settle();
+    assert_eq!(world.phase(), Phase::Done);
+}
+
+/// Recipients and reader of the backup Jobs that were made, by target.
+fn jobs(world: &World) -> Vec<(String, Vec<String>, Option<String>)> {
+    let backups = world.jobs.values().filter_map(|job| match &job.intent.work {
+        JobWork::Backup { recipients, reader, .. } => {
+            Some((job.intent.target.clone(), recipients.clone(), reader.clone()))
+        }
+        JobWork::Installer { .. } | JobWork::Retention { .. } => None,
+    });
+    backups.collect()
+}
+
+#[test]
+fn the_key_in_the_cluster_is_made_once_before_the_first_backup() {
+    let mut world = World::new();
+    world.backup_key = Known::Is(None);
+    world.until(|world| !jobs(world).is_empty());
+    // The master is a seed, too: it is read with the kubeconfig of that seed.
+    let made = vec!["age1made".to_owned()];
+    assert_eq!(
+        jobs(&world),
+        [("master".to_owned(), made.clone(), Some("kubermatic".to_owned()))]
+    );
+    world.until(|world| jobs(world).iter().any(|job| job.0 == "eu"));
+    assert!(jobs(&world).contains(&("eu".to_owned(), made, Some("eu".to_owned()))));
+    world.settle();
+    assert_eq!((world.phase(), world.did("CreateBackupKey")), (Phase::Done, 1));
+}
+
+#[test]
+fn recipients_of_the_spec_need_no_key_in_the_cluster() {
+    let mut world = World::new();
+    world.backup_key = Known::Is(None);
+    world.seeds.retain(|seed| seed.name == "eu");
+    world.spec(|spec| spec.backup.recipients = vec!["age1own".to_owned()]);
+    world.until(|world| !jobs(world).is_empty());
+    // A master that is no seed is read with the Job's own account.
+    assert_eq!(jobs(&world), [("master".to_owned(), vec!["age1own".to_owned()], None)]);
+    world.settle();
+    assert_eq!((world.phase(), world.did("CreateBackupKey")), (Phase::Done, 0));
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_waited_for_and_never_made_anew() {
+    let mut world = World::new();
+    world.backup_key = Known::Unknown("Secret kubermatic/k: timeout".to_owned());
+    world.until(|world| world.message().contains("Secret kubermatic/k: timeout"));
+    assert_eq!((world.phase(), world.did("CreateBackupKey")), (Phase::Backup, 0));
+    assert!(jobs(&world).is_empty());
+    world.backup_key = World::new().backup_key;
     world.settle();
     assert_eq!(world.phase(), Phase::Done);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{Outcome, World, finding};
+use super::world_fixes::SimObject;
 use crate::decide::{Decision, decide};
 use crate::effect::Effect;
 use crate::facts::{Evidence, Facts, Known, PlatformFacts};
@@ -23,6 +24,13 @@ fn point() -> impl Strategy<Value = World> {
         let [flaps, human, aborted, paused, blocked] = turns;
         let mut world = World::new();
         world.installer = outcome;
+        if when % 2 == 1 {
+            world.spec(|spec| spec.fixes = vec!["cluster-version-unsupported".to_owned()]);
+            world.fixable = vec![
+                SimObject::cluster("eu/a", &["1.33.0", "1.34.1"]),
+                SimObject::cluster("eu/b", &["1.33.0"]),
+            ];
+        }
         for round in 0..rounds {
             if round == usize::from(when) % 60 {
                 world.evidence_gone = flaps && when > 128;
@@ -47,7 +55,7 @@ fn point() -> impl Strategy<Value = World> {
 }
 
 /// Makes the chosen facts unknown, those that were read and those inside of others.
-fn blind(facts: &mut Facts, chosen: &[bool; 12]) {
+fn blind(facts: &mut Facts, chosen: &[bool; 13]) {
     fn forget<T>(fact: &mut Known<T>, chosen: bool) {
         if chosen && matches!(fact, Known::Is(_)) {
             *fact = Known::Unknown("timeout".to_owned());
@@ -83,6 +91,7 @@ fn blind(facts: &mut Facts, chosen: &[bool; 12]) {
         }
     }
     forget(&mut facts.platform, chosen[11]);
+    forget(&mut facts.marked, chosen[12]);
 }
 
 /// The effect, where it begins something: what puts away may also be done for less.
@@ -90,7 +99,11 @@ fn begins(decision: &Decision) -> Option<&Effect> {
     decision.effect.as_ref().filter(|effect| {
         matches!(
             effect,
-            Effect::CreateJob(_) | Effect::SetThrottle { .. } | Effect::AcquireLease { .. } | Effect::AddFinalizer
+            Effect::CreateJob(_)
+                | Effect::SetThrottle { .. }
+                | Effect::WriteFix(_)
+                | Effect::AcquireLease { .. }
+                | Effect::AddFinalizer
         )
     })
 }
@@ -107,7 +120,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_unknown_never_passes_and_never_begins_anything(mut world in point(), chosen in any::<[bool; 12]>()) {
+    fn what_is_unknown_never_passes_and_never_begins_anything(mut world in point(), chosen in any::<[bool; 13]>()) {
         let facts = world.facts();
         let clear = answer(&world, &facts);
         let mut less = facts.clone();

@@ -201,6 +201,7 @@ fn a_mark_whose_upgrade_still_exists_and_a_plan_leave_it_alone() {
         created: world.now,
         waits_for_queue: false,
         terminal: true,
+        hop_seconds: Vec::new(),
     }]);
     world.settle();
     assert_eq!(

@@ -16,6 +16,7 @@ fn other(name: &str, created: jiff::Timestamp) -> OtherUpgrade {
         created,
         waits_for_queue: false,
         terminal: false,
+        hop_seconds: Vec::new(),
     }
 }
 

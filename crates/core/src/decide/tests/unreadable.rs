@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::world::{Outcome, World};
+use jiff::SignedDuration;
+
+use super::world::{Outcome, World, finding};
 use crate::facts::{Fence, Known, WaitingPod};
 use crate::phase::Phase;
 use crate::request::SpecError;
+use crate::rules::{Finding, Severity};
+use crate::status::CatalogueStatus;
 
 fn broken_spec() -> SpecError {
     SpecError {
@@ -149,4 +153,52 @@ fn an_effect_that_is_refused_says_so_and_stalls() {
         world.until(|world| world.phase().is_terminal());
         assert_eq!(world.phase(), Phase::Done);
     }
+}
+
+#[test]
+fn a_warning_at_the_target_that_could_not_be_decided_is_looked_at_again_for_a_while_and_not_for_ever() {
+    let undecided = Finding {
+        severity: Severity::Warning,
+        ..finding(true)
+    };
+    for passes in [true, false] {
+        let mut world = World::new();
+        world.until(|world| world.phase() == Phase::Verifying);
+        world.findings = Known::Is(vec![undecided.clone()]);
+        world.until(|world| world.reason() == "Retrying");
+        let began = world.now;
+        if passes {
+            world.findings = Known::Is(Vec::new());
+        }
+        world.settle();
+        assert_eq!(world.phase(), Phase::Done, "{passes}");
+        assert_eq!(world.status.findings.is_empty(), passes);
+        let waited = world.now.duration_since(began);
+        assert!(passes || waited >= SignedDuration::from_secs(60), "{waited}");
+    }
+}
+
+#[test]
+fn status_names_the_catalogue_that_its_findings_come_from() {
+    let named = |digest: &str| {
+        Some(CatalogueStatus {
+            digest: digest.to_owned(),
+            ..CatalogueStatus::default()
+        })
+    };
+    let mut world = World::new();
+    world.findings = Known::Is(vec![finding(false)]);
+    world.catalogue = named("one");
+    world.until(World::stalled);
+    assert_eq!(world.status.catalogue, named("one"));
+    let plan = world.status.plan.clone().unwrap();
+    // The digest of the plan changes where findings do, not with every word of the catalogue.
+    world.catalogue = named("two");
+    world.settle();
+    assert_eq!(world.status.catalogue, named("two"));
+    assert_eq!(world.status.plan.clone().unwrap().digest, plan.digest);
+    world.findings = Known::Unknown("ConfigMap kkp-upgrade-catalogue: 403".to_owned());
+    world.catalogue = None;
+    let _ = world.round();
+    assert_eq!(world.status.catalogue, named("two"), "nothing was found since");
 }

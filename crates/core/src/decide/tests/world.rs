@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::world_etcd::SimEtcd;
+use super::world_fixes::SimObject;
+use super::world_retention::SimRetention;
 use crate::conditions::{ConditionType, kstatus_violations};
 use crate::decide::{Decision, decide};
 use crate::effect::{JobIntent, JobWork};
@@ -12,7 +15,7 @@ use crate::facts::*;
 use crate::phase::Phase;
 use crate::request::*;
 use crate::rules::{Finding, Hop, ItemKind, Severity};
-use crate::status::{MESSAGE_BYTES, Status};
+use crate::status::{CatalogueStatus, MESSAGE_BYTES, Status};
 use crate::timing::Timing;
 use crate::version::KkpVersion;
 
@@ -60,6 +63,10 @@ pub(super) struct World {
     pub(super) gone: bool,
     pub(super) namespace: Known<String>,
     pub(super) version: Option<KkpVersion>,
+    /// Releases on the way that are newer than what runs.
+    pub(super) stops: Vec<KkpVersion>,
+    /// What the last installer that went well installed.
+    pub(super) installed: KkpVersion,
     pub(super) field: Option<i64>,
     pub(super) mark: Known<Option<ThrottleMark>>,
     pub(super) revision: u64,
@@ -77,6 +84,8 @@ pub(super) struct World {
     pub(super) unreadable: bool,
     pub(super) job_unreadable: bool,
     pub(super) findings: Known<Vec<Finding>>,
+    /// Where they come from.
+    pub(super) catalogue: Option<CatalogueStatus>,
     pub(super) installer: Outcome,
     pub(super) backup: Outcome,
     /// How far a Pod of the installer gets before it waits: before or after its fence.
@@ -96,17 +105,29 @@ pub(super) struct World {
     pub(super) digest: String,
     /// What the API server says to every effect.
     pub(super) refused: Option<String>,
+    /// Whether it means it.
+    pub(super) refusal_stands: bool,
+    /// Objects that rules with a fix look at.
+    pub(super) fixable: Vec<SimObject>,
+    pub(super) marks_unreadable: bool,
     /// Why the Pod of the running Job cannot start.
     pub(super) waiting: Option<WaitingPod>,
     pub(super) timing: Timing,
+    /// Etcds of user clusters and what KKP makes of the orders to back them up.
+    pub(super) etcd: SimEtcd,
+    pub(super) retention: SimRetention,
+    /// The key in the cluster.
+    pub(super) backup_key: Known<Option<BackupKey>>,
 }
 
 pub(super) fn request() -> Request {
     Request {
         target: TO,
+        via: Vec::new(),
         edition: None,
         mode: Mode::Upgrade,
         paused: false,
+        approval: ApprovalRequest::default(),
         maximum_parallel_reconciles: Some(3),
         installer: InstallerRequest {
             helm_values: None,
@@ -114,12 +135,17 @@ pub(super) fn request() -> Request {
             helm_timeout: Duration::from_mins(10),
         },
         backup: BackupRequest {
-            claim: None,
+            storage: None,
             required: true,
+            user_cluster_etcd: true,
+            recipients: Vec::new(),
         },
         soak: Duration::from_mins(1),
         progress_deadline: Duration::from_mins(5),
+        inside: Inside::None,
+        seed_capacity: false,
         accepted_risks: Vec::new(),
+        fixes: Vec::new(),
     }
 }
 
@@ -129,6 +155,7 @@ pub(super) fn finding(unknown: bool) -> Finding {
         severity: Severity::Blocker,
         acceptable: false,
         hop: Hop { from: FROM, to: TO },
+        ahead: false,
         kind: ItemKind::Cluster,
         target: "eu/x7f2".to_owned(),
         message: "runs 1.29.1 ".repeat(30),
@@ -137,6 +164,7 @@ pub(super) fn finding(unknown: bool) -> Finding {
         unknown,
         transient: unknown,
         accepted: None,
+        fix: None,
     }
 }
 
@@ -167,10 +195,14 @@ impl World {
                 retry: None,
                 abort: None,
                 release: None,
+                approve: None,
+                approve_manager: None,
             },
             gone: false,
             namespace: Known::Is("kubermatic".to_owned()),
             version: Some(FROM),
+            stops: vec![TO],
+            installed: TO,
             field: Some(20),
             mark: Known::Is(None),
             revision: 1,
@@ -187,6 +219,7 @@ impl World {
             unreadable: false,
             job_unreadable: false,
             findings: Known::Is(Vec::new()),
+            catalogue: None,
             installer: Outcome::Good,
             backup: Outcome::Good,
             stuck_before_fence: false,
@@ -199,8 +232,17 @@ impl World {
             plan: None,
             digest: "sha256:m".to_owned(),
             refused: None,
+            refusal_stands: false,
+            fixable: Vec::new(),
+            marks_unreadable: false,
             waiting: None,
             timing: Timing::default(),
+            etcd: SimEtcd::default(),
+            retention: SimRetention::default(),
+            backup_key: Known::Is(Some(BackupKey {
+                recipient: "age1public".to_owned(),
+                private: true,
+            })),
         }
     }
 
@@ -301,7 +343,8 @@ impl World {
                 "no way from {before} to {after}"
             );
             if after == Phase::Done {
-                assert!(self.fully_proven(), "Done without proof");
+                let target = crate::decide::hop::target(&decision.status).unwrap();
+                assert!(self.fully_proven(target), "Done without proof");
             }
             self.phases.push(after);
         }

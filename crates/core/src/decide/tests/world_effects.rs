@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::world::{Outcome, SimJob, TO, UID, World};
+use super::world::{Outcome, SimJob, UID, World};
 use crate::effect::{Effect, JobIntent, JobWork};
-use crate::facts::{Fence, Known, LeaseFacts};
+use crate::facts::{BackupKey, Fence, Known, LeaseFacts};
 
 impl World {
     /// Carries an effect out like the API server would: by name, and only if its precondition holds.
@@ -21,6 +21,12 @@ impl World {
             }
             Effect::WritePlan { digest, .. } => self.plan = Some(digest.clone()),
             Effect::DeleteWaitingPod { .. } => {}
+            Effect::CreateBackupKey => {
+                self.backup_key = Known::Is(Some(BackupKey {
+                    recipient: "age1made".to_owned(),
+                    private: true,
+                }));
+            }
             Effect::AcquireLease { resource_version } if *resource_version == self.lease.resource_version => {
                 self.write_lease(Some(UID.to_owned()));
             }
@@ -30,6 +36,7 @@ impl World {
                 self.write_lease(None);
             }
             Effect::CreateJob(intent) => self.create(intent),
+            Effect::CreateEtcdBackups(intent) => self.etcd.ask(intent),
             Effect::DeleteJob { name, uid } => {
                 if self.jobs.get(name).is_some_and(|job| job.uid == *uid) {
                     self.delete_job(name);
@@ -53,6 +60,11 @@ impl World {
                 }
                 self.mark = Known::Is(None);
                 self.revision += 1;
+            }
+            Effect::WriteFix(intent) => {
+                if !self.write_fix(intent) {
+                    self.effects.push("conflict".to_owned());
+                }
             }
             Effect::AcquireLease { .. }
             | Effect::ReleaseLease { .. }
@@ -102,6 +114,8 @@ impl World {
         for seed in &mut self.seeds {
             seed.limit = self.field.filter(|limit| *limit != 0).unwrap_or(10);
         }
+        self.move_fixed();
+        self.etcd.tick();
         let names: Vec<String> = self.jobs.keys().cloned().collect();
         for name in names {
             let mut job = self.jobs.get(&name).cloned().unwrap();
@@ -116,8 +130,10 @@ impl World {
     fn run(&mut self, job: &mut SimJob) {
         let installer = matches!(job.intent.work, JobWork::Installer { .. });
         if !installer {
-            if job.age >= 2 && self.backup != Outcome::Hangs {
-                job.ended = Some(self.backup == Outcome::Good);
+            let removal = matches!(job.intent.work, JobWork::Retention { .. });
+            let outcome = if removal { self.retention.outcome } else { self.backup };
+            if job.age >= 2 && outcome != Outcome::Hangs {
+                job.ended = Some(outcome == Outcome::Good);
             }
             return;
         }
@@ -188,11 +204,12 @@ impl World {
     fn end(&mut self, job: &mut SimJob) {
         job.ended = Some(self.installer == Outcome::Good);
         if self.installer != Outcome::FailsEarly {
-            self.crd = TO;
-            self.version = Some(TO);
+            self.crd = job.intent.hop.parse().unwrap();
+            self.version = Some(self.crd);
         }
         if self.installer == Outcome::Good {
-            self.since_install = self.since_install.or(Some(0));
+            self.since_install = self.since_install.filter(|_| self.installed == self.crd).or(Some(0));
+            self.installed = self.crd;
         }
     }
 }
@@ -205,6 +222,14 @@ fn word(effect: &Effect) -> String {
         Effect::AcquireLease { .. } => "AcquireLease".to_owned(),
         Effect::ReleaseLease { .. } => "ReleaseLease".to_owned(),
         Effect::CreateJob(intent) => format!("CreateJob {} {} {}", intent.step, intent.target, intent.attempt),
+        Effect::CreateEtcdBackups(intent) => {
+            let names = intent
+                .backups
+                .iter()
+                .map(|(cluster, attempt)| format!("{}#{attempt}", cluster.name));
+            let names: Vec<String> = names.collect();
+            format!("CreateEtcdBackups {} {}", intent.seed, names.join(" "))
+        }
         Effect::DeleteJob { .. } => "DeleteJob".to_owned(),
         Effect::TakeFence { .. } => "TakeFence".to_owned(),
         Effect::SetThrottle { mark, .. } => format!("SetThrottle {:?}->{}", mark.original, mark.applied),
@@ -212,6 +237,12 @@ fn word(effect: &Effect) -> String {
             original, write_value, ..
         } => format!("RestoreThrottle {original:?} {write_value}"),
         Effect::Leave { .. } => "Leave".to_owned(),
+        Effect::CreateBackupKey => "CreateBackupKey".to_owned(),
+        Effect::WriteFix(intent) => {
+            let values = intent.values.iter().map(|(_, value)| crate::fix::shown(value.as_ref()));
+            let values: Vec<String> = values.collect();
+            format!("WriteFix {} {}", intent.target.subject(), values.join(" "))
+        }
         Effect::DeleteWaitingPod {
             name, resource_version, ..
         } => format!("DeleteWaitingPod {name} {resource_version}"),

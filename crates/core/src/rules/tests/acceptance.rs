@@ -21,14 +21,16 @@ fn risk(rule: &str, targets: &[&str], end: &str) -> AcceptedRisk {
 /// Seed `eu` is Unhealthy, `us` could not be read in full.
 fn findings() -> Vec<Finding> {
     let mut evaluation = healthy(&input());
-    evaluation.facts(
+    seed_item(
+        &mut evaluation,
         "eu",
         &SeedFacts {
             phase: Some("Unhealthy".to_owned()).into(),
             ..seed()
         },
     );
-    evaluation.facts(
+    seed_item(
+        &mut evaluation,
         "us",
         &SeedFacts {
             phase: Field::NotRead("timeout".to_owned()),
@@ -111,6 +113,7 @@ fn a_rule_that_guards_the_platform_cannot_be_accepted() {
         &ReleaseFacts {
             status: "failed".to_owned().into(),
             revision: 2.into(),
+            values_drift: Vec::new().into(),
         },
     );
     let risks = [

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::collections::BTreeSet;
-use strum::IntoEnumIterator;
 
 #[test]
 fn every_rule_keeps_what_its_own_tests_say() {
@@ -28,6 +27,7 @@ fn a_wrong_expectation_is_reported() {
     );
     let catalogue = Catalogue::parse(&[
         ("releases.yaml", include_str!("../../../../../catalogue/releases.yaml")),
+        ("facts.yaml", include_str!("../../../../../catalogue/facts.yaml")),
         ("rules/any.yaml", &any),
     ])
     .unwrap();
@@ -50,7 +50,7 @@ fn the_rules_that_guard_the_platform_are_there() {
         ("configuration-not-unique", Severity::Blocker, false),
         ("gitops-managed", Severity::Blocker, false),
         ("master-kubernetes-too-old", Severity::Blocker, false),
-        ("storage-class-missing", Severity::Blocker, false),
+        ("storage-class-missing", Severity::Blocker, true),
         ("image-tag-pinned", Severity::Blocker, false),
         ("backup-skipped", Severity::Blocker, true),
         ("backup-storage-missing", Severity::Blocker, false),
@@ -75,11 +75,34 @@ fn the_rules_that_guard_the_platform_are_there() {
     }
 }
 
-/// Facts that nobody judges are read for nothing; each kind has a rule, so each kind must be looked at.
 #[test]
-fn every_kind_of_item_has_a_rule() {
+fn a_field_is_asked_for_by_rules_of_the_stage_the_hop_and_the_kind() {
+    let asks = |stage, to: [u32; 3], kind, field: &str| {
+        let to = KkpVersion::new(to[0], to[1], to[2]);
+        embedded().asks_for(&[stage], &[KkpVersion::new(2, 29, 9), to], kind, &["unheardOf", field])
+    };
+    assert!(asks(Stage::Verify, [2, 31, 0], ItemKind::Platform, "issuerStatus"));
+    assert!(!asks(Stage::Preflight, [2, 31, 0], ItemKind::Platform, "issuerStatus"));
+    assert!(!asks(Stage::Verify, [2, 31, 0], ItemKind::Seed, "issuerStatus"));
+    assert!(!asks(Stage::Verify, [2, 31, 0], ItemKind::Platform, "unheardOf"));
+    assert!(asks(Stage::Preflight, [2, 31, 0], ItemKind::Platform, "issuerScopes"));
+    assert!(!asks(Stage::Preflight, [2, 30, 6], ItemKind::Platform, "issuerScopes"));
+    assert!(
+        asks(Stage::Post, [2, 31, 0], ItemKind::Platform, "gatewayAddresses"),
+        "by its message or condition"
+    );
+}
+
+/// A kind that no rule and no tally looks at has no place in the vocabulary.
+#[test]
+fn every_kind_of_item_is_looked_at() {
+    let vocabulary = embedded().vocabulary();
     for kind in ItemKind::iter() {
-        assert!(embedded().rules().iter().any(|rule| rule.each == kind), "{kind}");
+        let judged = embedded().rules().iter().any(|rule| rule.each == kind);
+        assert!(
+            judged || vocabulary.tallies.iter().any(|tally| tally.each == kind),
+            "{kind}"
+        );
     }
 }
 
@@ -88,8 +111,15 @@ fn typed_facts_and_schema_have_the_same_fields() {
     fn same<F: ItemFacts + Default>(facts: &F) {
         let item = facts.item();
         let written: BTreeSet<String> = item.fields.keys().chain(item.not_read.keys()).cloned().collect();
-        let declared: BTreeSet<String> = schema(F::KIND).into_iter().map(|field| field.name).collect();
-        assert_eq!(written, declared);
+        let declared = Vocabulary::default()
+            .schema(F::KIND)
+            .into_iter()
+            .map(|field| field.name);
+        let by_itself: BTreeSet<String> = ObjectFacts::schema().into_iter().map(|field| field.name).collect();
+        let own: BTreeSet<String> = declared
+            .filter(|name| !F::KIND.is_object() || !by_itself.contains(name))
+            .collect();
+        assert_eq!(written, own);
         assert!(
             F::default().item().fields.is_empty(),
             "a field that nobody filled is not read"
@@ -101,9 +131,13 @@ fn typed_facts_and_schema_have_the_same_fields() {
     same(&ReleaseFacts::default());
     same(&DeploymentFacts::default());
     same(&PodFacts::default());
+    same(&RingFacts::default());
+    same(&UserClusterFacts::default());
     same(&WebhookFacts::default());
     assert!(
-        schema(ItemKind::Platform)
+        embedded()
+            .vocabulary()
+            .schema(ItemKind::Platform)
             .iter()
             .any(|field| field.name == "valuesHttpRouteDomain" && field.nullable && !field.docs.is_empty())
     );
@@ -117,7 +151,9 @@ fn the_page_lists_every_rule_fact_and_release() {
     }
     for kind in ItemKind::iter() {
         assert!(
-            schema(kind)
+            embedded()
+                .vocabulary()
+                .schema(kind)
                 .iter()
                 .all(|field| page.contains(&format!("| `{}` |", field.name))),
             "{kind}"

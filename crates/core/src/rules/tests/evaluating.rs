@@ -14,8 +14,8 @@ fn a_platform_in_order_has_only_the_notice_of_what_is_for_good() {
 fn two_minors_ahead_is_one_clear_blocker_that_names_the_way() {
     let mut input = input();
     input.hops = vec![hop("2.29.10", "2.31.0")];
-    let mut evaluation = Evaluation::new(embedded(), Stage::Preflight, &input);
-    evaluation.facts("platform", &platform());
+    let mut evaluation = Evaluation::new(core_rules(), &[Stage::Preflight], &input);
+    platform_item(&mut evaluation, &platform());
     let findings = evaluation.finish();
     let finding = findings
         .iter()
@@ -32,35 +32,36 @@ fn two_minors_ahead_is_one_clear_blocker_that_names_the_way() {
 fn a_field_that_was_not_read_is_undecided_and_says_why() {
     let mut evaluation = healthy(&input());
     let mut facts = seed();
-    facts.stuck_clusters = Field::NotRead("clusters is forbidden".to_owned());
-    evaluation.facts("ap", &facts);
+    facts.configured_limit = Field::NotRead("configurations is forbidden".to_owned());
+    seed_item(&mut evaluation, "eu", &facts);
     let findings = evaluation.finish();
     assert_eq!(
         found(&findings),
-        [("throttle-deadlock", "ap"), ("one-way-change", "platform")]
+        [("throttle-deadlock", "eu"), ("one-way-change", "platform")]
     );
     assert!(findings[0].unknown && findings[0].blocks());
     assert_eq!(
         findings[0].message,
-        "cannot be decided: it.stuckClusters was not read: clusters is forbidden"
+        "cannot be decided: it.configuredLimit was not read: configurations is forbidden"
     );
 }
 
 #[test]
 fn a_null_where_the_schema_has_none_and_a_wrong_type_are_undecided() {
-    for value in [
-        serde_json::Value::Null,
-        serde_json::json!("many"),
-        serde_json::json!(1.5),
-    ] {
-        let mut item = seed().item();
-        item.fields.insert("stuckClusters".to_owned(), value);
+    for value in [serde_json::Value::Null, serde_json::json!(7), serde_json::json!(true)] {
+        let mut item = cluster("1.33.5").item();
+        item.fields.insert("containerRuntime".to_owned(), serde_json::json!(7));
+        item.fields.insert("version".to_owned(), value);
         let mut evaluation = healthy(&input());
-        evaluation.item(ItemKind::Seed, "ap", &item);
-        let findings = evaluation.finish();
-        assert_eq!(found(&findings)[0], ("throttle-deadlock", "ap"));
+        evaluation.item(ItemKind::Cluster, "eu", "eu/b", item);
+        let findings: Vec<Finding> = evaluation
+            .finish()
+            .into_iter()
+            .filter(|finding| finding.rule == "cluster-version-unsupported")
+            .collect();
+        assert_eq!(found(&findings)[0], ("cluster-version-unsupported", "eu/b"));
         assert!(
-            findings[0].unknown && findings[0].message.contains("not of type integer"),
+            findings[0].unknown && findings[0].message.contains("not of type string"),
             "{}",
             findings[0].message
         );
@@ -108,10 +109,14 @@ fn an_unreadable_place_leaves_every_rule_of_the_kind_undecided() {
 
 #[test]
 fn a_kind_that_nobody_looked_at_is_no_pass() {
-    let mut evaluation = Evaluation::new(embedded(), Stage::Preflight, &input());
-    evaluation.facts("platform", &platform());
+    let mut evaluation = Evaluation::new(core_rules(), &[Stage::Preflight], &input());
+    platform_item(&mut evaluation, &platform());
     let findings = evaluation.finish();
-    for rule in embedded().rules().iter().filter(|rule| rule.each != ItemKind::Platform) {
+    for rule in core_rules()
+        .rules()
+        .iter()
+        .filter(|rule| rule.each != ItemKind::Platform)
+    {
         assert!(
             findings
                 .iter()
@@ -126,7 +131,7 @@ fn a_kind_that_nobody_looked_at_is_no_pass() {
 fn versions_of_the_configuration_replace_the_list_of_the_release() {
     let unsupported = |configured: Field<ConfiguredVersions>, kubernetes: &str| {
         let mut evaluation = healthy(&Input { configured, ..input() });
-        evaluation.facts("us/bbbb", &cluster(kubernetes));
+        evaluation.item(ItemKind::Cluster, "us", "us/bbbb", cluster(kubernetes).item());
         let findings = evaluation.finish();
         let of = |finding: &&Finding| finding.rule == "cluster-version-unsupported" && finding.target == "us/bbbb";
         findings.iter().find(of).map(|finding| finding.unknown)
@@ -163,8 +168,7 @@ fn a_finding_that_later_hops_repeat_is_shown_once_and_hop_rules_only_for_their_h
     let mut evaluation = healthy(&input);
     let mut facts = platform();
     facts.storage_class_fast = false.into();
-    facts.values_http_route_domain = None.into();
-    evaluation.facts("platform", &facts);
+    platform_item(&mut evaluation, &facts);
     let findings = evaluation.finish();
     let of = |rule: &str| {
         findings
@@ -174,7 +178,11 @@ fn a_finding_that_later_hops_repeat_is_shown_once_and_hop_rules_only_for_their_h
             .collect::<Vec<_>>()
     };
     assert_eq!(of("storage-class-missing"), [hop("2.29.10", "2.30.6")]);
-    assert_eq!(of("gateway-domain-missing"), [hop("2.30.6", "2.31.0")]);
+    assert_eq!(
+        of("one-way-change"),
+        [hop("2.30.6", "2.31.0")],
+        "2.30 changes nothing for good"
+    );
 }
 
 #[test]
@@ -186,7 +194,7 @@ fn worst_first_and_the_same_whatever_the_order_of_reading() {
             let (target, kubernetes) = clusters[index];
             let mut facts = cluster(kubernetes);
             facts.paused = true.into();
-            evaluation.facts(target, &facts);
+            evaluation.item(ItemKind::Cluster, "eu", target, alive(&facts));
         }
         evaluation.finish()
     };
@@ -211,7 +219,7 @@ fn texts_from_objects_are_made_visible_and_cut_at_a_letter() {
     let mut facts = seed();
     facts.phase = Some(format!("\u{1b}[31m\n\u{202e}{}", "ä".repeat(400))).into();
     let mut evaluation = healthy(&input());
-    evaluation.facts("a\u{7}b", &facts);
+    seed_item(&mut evaluation, "a\u{7}b", &facts);
     let findings = evaluation.finish();
     assert_eq!(found(&findings)[0], ("seed-not-healthy", "a\\u{7}b"));
     let message = &findings[0].message;
@@ -220,4 +228,42 @@ fn texts_from_objects_are_made_visible_and_cut_at_a_letter() {
         message.len() <= 256 && message.len() > 250 && message.ends_with('…'),
         "{message}"
     );
+}
+
+/// Facts about a cluster that is not being deleted and up to date.
+fn alive(facts: &ClusterFacts) -> Item {
+    let mut item = facts.item();
+    item.fields.insert("deleting".to_owned(), false.into());
+    item.fields.insert("upToDate".to_owned(), "True".into());
+    item
+}
+
+#[test]
+fn a_lost_seed_says_so_once() {
+    let mut evaluation = healthy(&input());
+    evaluation.lost("ap", "connection refused");
+    let mut facts = seed();
+    facts.reachable = false.into();
+    facts.reach_error = Some("connection refused".to_owned()).into();
+    facts.controller_version = Field::NotRead("connection refused".to_owned());
+    seed_item(&mut evaluation, "ap", &facts);
+    let findings = evaluation.finish();
+    assert_eq!(
+        found(&findings),
+        [("seed-unreachable", "ap"), ("one-way-change", "platform")]
+    );
+}
+
+#[test]
+fn a_lost_seed_that_nothing_else_reports_stays_undecided() {
+    let mut evaluation = healthy(&input());
+    evaluation.lost("ap", "connection refused");
+    let mut facts = seed();
+    facts.controller_version = Field::NotRead("connection refused".to_owned());
+    seed_item(&mut evaluation, "ap", &facts);
+    let findings = evaluation.finish();
+    let undecided = findings
+        .iter()
+        .filter(|finding| finding.target == "ap" && finding.unknown && finding.blocks());
+    assert_eq!(undecided.count(), 2, "{:?}", found(&findings));
 }

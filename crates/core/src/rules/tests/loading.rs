@@ -133,7 +133,11 @@ fn what_is_refused_names_file_rule_and_reason() {
         let problem = refusal(&rules);
         assert_eq!(problem.rule.as_deref(), Some("sample"), "{wrong}");
         assert!(problem.reason.contains(reason), "{wrong}: {}", problem.reason);
-        assert!(problem.to_string().starts_with("rules/any.yaml: rule `sample`: "));
+        assert!(
+            problem
+                .to_string()
+                .starts_with("rules/any.yaml line 2: rule `sample`: ")
+        );
     }
 }
 

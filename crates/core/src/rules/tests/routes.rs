@@ -14,13 +14,30 @@ fn path(from: &str, target: &str, via: &[&str]) -> Result<Vec<String>, RouteErro
 fn the_route_takes_every_minor_at_its_newest_patch() {
     assert_eq!(path("2.30.6", "2.31.0", &[]).unwrap(), ["2.31.0"]);
     assert_eq!(path("2.30.1", "2.30.6", &[]).unwrap(), ["2.30.6"]);
-    assert_eq!(path("2.28.0", "2.31.0", &[]).unwrap(), ["2.29.10", "2.30.6", "2.31.0"]);
+    assert_eq!(path("2.28.13", "2.31.0", &[]).unwrap(), ["2.29.10", "2.30.6", "2.31.0"]);
     assert_eq!(
-        path("2.28.0", "2.31.0", &["2.30.4"]).unwrap(),
+        path("2.28.13", "2.31.0", &["2.30.4"]).unwrap(),
         ["2.29.10", "2.30.4", "2.31.0"]
     );
     assert_eq!(path("2.22.13", "2.24.15", &[]).unwrap(), ["2.23.19", "2.24.15"]);
     assert_eq!(path("2.31.0", "2.31.0", &[]).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn the_running_minor_is_left_from_its_newest_patch_unless_via_says_otherwise() {
+    assert_eq!(path("2.30.1", "2.31.0", &[]).unwrap(), ["2.30.6", "2.31.0"]);
+    assert_eq!(path("2.30.1", "2.31.0", &["2.30.4"]).unwrap(), ["2.30.4", "2.31.0"]);
+    assert_eq!(path("2.30.1", "2.31.0", &["2.30.1"]).unwrap(), ["2.31.0"]);
+    assert_eq!(
+        path("2.29.3", "2.31.0", &["2.29.3", "2.30.5"]).unwrap(),
+        ["2.30.5", "2.31.0"]
+    );
+    assert!(
+        path("2.30.1", "2.31.0", &["2.30.77"])
+            .unwrap_err()
+            .to_string()
+            .contains("2.30.77 is not in the catalogue")
+    );
 }
 
 #[test]
@@ -35,12 +52,14 @@ fn what_has_no_route_says_why() {
         text("2.30.6", "2.31.7", &[])
             .starts_with("release 2.31.7 is not in the catalogue: newest known release of 2.31 is 2.31.0")
     );
-    assert!(text("2.31.0", "2.32.0", &[]).contains("add minor 2.32 to catalogue/releases.yaml"));
+    assert!(
+        text("2.31.0", "2.32.0", &[]).contains("add minor 2.32 to releases.yaml of ConfigMap kkp-upgrade-catalogue")
+    );
     assert!(text("2.29.0", "2.31.0", &["2.30.99"]).contains("release 2.30.99 is not in the catalogue"));
     for via in [
         ["2.28.0"].as_slice(),
+        &["2.28.99"],
         &["2.31.0"],
-        &["2.29.5"],
         &["2.30.4", "2.30.5"],
         &["3.30.0"],
     ] {

@@ -2,15 +2,16 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_backup::{Opener, Recipients};
 use kkp_upgrade_core::facts::ThrottleMark;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::super::job::{Place, delete, manifest, submit};
-use super::super::{backup, config_map, configurations, fence, finalizer, lease, throttle};
+use super::super::{backup, backup_key, config_map, configurations, fence, finalizer, lease, throttle};
 use super::fake_api::FakeApi;
 use crate::context::{ACTIVE_LEASE, FENCE_OWNER_ANNOTATION, FINALIZER, THROTTLE_ANNOTATION, UPGRADE_LABEL};
 
@@ -49,6 +50,44 @@ async fn the_same_job_twice_is_one_job_and_another_of_its_name_is_refused() {
     foreign["metadata"]["labels"][UPGRADE_LABEL] = "another".into();
     api.put(&path, foreign);
     assert!(submit(&jobs, &job("a")).await.is_err());
+}
+
+#[tokio::test]
+async fn the_key_of_backups_is_made_once_and_one_that_is_there_stays() {
+    let api = FakeApi::default();
+    let secrets = Api::<Secret>::namespaced(api.client(), "kubermatic");
+    let path = "/api/v1/namespaces/kubermatic/secrets/kkp-upgrade-backup-key";
+    backup_key::create(&secrets, "kubermatic").await.unwrap();
+    let made: Secret = serde_json::from_value(api.get(path).unwrap()).unwrap();
+    let text = |name: &str| String::from_utf8(made.data.as_ref().unwrap()[name].0.clone()).unwrap();
+    assert!(Recipients::parse(&[text("recipient")]).is_ok());
+    // What `age --identity` reads, and it is the private half of this very key.
+    let identity = text("identity");
+    assert!(
+        identity.starts_with(&format!("# public key: {}\n", text("recipient"))),
+        "not a key file"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &identity).unwrap();
+    Opener::from_file(file.path()).unwrap();
+    backup_key::create(&secrets, "kubermatic").await.unwrap();
+    assert_eq!(api.get(path).unwrap(), serde_json::to_value(&made).unwrap());
+    // Whoever keeps the private half elsewhere is not given another one.
+    api.put(
+        path,
+        json!({"metadata": {"name": "kkp-upgrade-backup-key"}, "data": {}}),
+    );
+    backup_key::create(&secrets, "kubermatic").await.unwrap();
+    assert_eq!(api.get(path).unwrap()["data"], json!({}));
+    api.refuse(&[403]);
+    let error = backup_key::create(&secrets, "kubermatic")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("kkp-upgrade-backup-key") && !error.contains("AGE-SECRET-KEY"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -92,7 +131,7 @@ async fn a_config_map_is_created_replaced_left_alone_or_refused() {
     let path = format!("{MAPS}/up-plan");
     let plan = |text: &str| {
         let text = text.to_owned();
-        config_map::plan("kubermatic", &object("u"), "up-plan", (&text, &text))
+        config_map::plan("kubermatic", &object("u"), "up-plan", (&text, &text), &text)
     };
     config_map::write(&maps, plan("one")).await.unwrap();
     let owner = &api.get(&path).unwrap()["metadata"]["ownerReferences"][0];
@@ -101,7 +140,10 @@ async fn a_config_map_is_created_replaced_left_alone_or_refused() {
         (&json!("u"), &json!(true), &json!("KKPUpgrade"))
     );
     config_map::write(&maps, plan("two")).await.unwrap();
-    assert_eq!(api.get(&path).unwrap()["data"], json!({"plan.yaml": "two"}));
+    assert_eq!(
+        api.get(&path).unwrap()["data"],
+        json!({"plan.yaml": "two", "plan.md": "two"})
+    );
     api.requests();
     config_map::write(&maps, plan("two")).await.unwrap();
     assert_eq!(api.requests(), [format!("GET {path}")]);
@@ -113,7 +155,10 @@ async fn a_config_map_is_created_replaced_left_alone_or_refused() {
         error.to_string().contains("kubermatic/up-plan") && error.to_string().contains("does not belong"),
         "{error}"
     );
-    assert_eq!(api.get(&path).unwrap()["data"], json!({"plan.yaml": "two"}));
+    assert_eq!(
+        api.get(&path).unwrap()["data"],
+        json!({"plan.yaml": "two", "plan.md": "two"})
+    );
 }
 
 #[tokio::test]

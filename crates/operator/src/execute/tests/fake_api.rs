@@ -21,8 +21,8 @@ struct State {
     revision: u64,
     /// `METHOD path` of every request.
     requests: Vec<String>,
-    /// Codes that the next requests are refused with.
-    refusals: Vec<u16>,
+    /// Codes that the next requests are refused with; `None` = one that is not.
+    refusals: Vec<Option<u16>>,
     /// Whether somebody else is always faster to write a status.
     status_refused: bool,
 }
@@ -52,6 +52,10 @@ impl FakeApi {
         assert!(stored["metadata"]["name"].is_string());
     }
 
+    pub(crate) fn remove(&self, path: &str) {
+        self.state.lock().unwrap().objects.remove(path);
+    }
+
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
@@ -61,7 +65,13 @@ impl FakeApi {
     }
 
     pub(crate) fn refuse(&self, codes: &[u16]) {
-        self.state.lock().unwrap().refusals.extend(codes);
+        let refusals = codes.iter().copied().map(Some);
+        self.state.lock().unwrap().refusals.extend(refusals);
+    }
+
+    /// The next request is answered, the one after it is refused.
+    pub(crate) fn refuse_second(&self, code: u16) {
+        self.state.lock().unwrap().refusals.extend([None, Some(code)]);
     }
 
     /// From now on, every write of a status loses a race, or none does.
@@ -80,8 +90,10 @@ impl State {
 
     fn answer(&mut self, method: &Method, path: &str, body: Value) -> (u16, Value) {
         self.requests.push(format!("{method} {path}"));
-        if !self.refusals.is_empty() {
-            return failure(self.refusals.remove(0));
+        if !self.refusals.is_empty()
+            && let Some(code) = self.refusals.remove(0)
+        {
+            return failure(code);
         }
         let path = match path.strip_suffix("/status") {
             Some(_) if self.status_refused => return failure(409),

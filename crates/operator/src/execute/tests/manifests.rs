@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::backup::{SeedKubeconfig, work as backup_work};
 use super::super::installer::work as installer_work;
 use super::super::job::{Place, manifest};
-use super::{backup, installer, intent};
+use super::{backup, backup_on_s3, installer, intent};
 use crate::context::{INTENT_ANNOTATION, UPGRADE_LABEL};
 use crate::prepare::PrepareArguments;
 
@@ -200,11 +200,12 @@ fn the_backup_programs_arguments_are_those_that_it_takes() {
     let master = pod(backup_job("master", None));
     let parsed = parse(&master);
     assert_eq!((parsed.target.as_str(), parsed.kubeconfig), ("master", None));
-    assert_eq!(parsed.destination.to_str(), Some("/backup"));
+    assert_eq!(parsed.store.destination.unwrap().to_str(), Some("/backup"));
     assert_eq!(
         (parsed.name.as_str(), parsed.platform_version.as_str()),
         ("2.30.6-to-2.31.0-11111111-run1-1", "2.30.6")
     );
+    assert_eq!(parsed.recipients, ["age1one", "age1two"]);
     assert_eq!(master.automount_service_account_token, Some(true));
 
     let seed = pod(backup_job("eu", Some(&seed_kubeconfig())));
@@ -237,6 +238,50 @@ fn a_backup_mounts_the_folder_of_the_claim_and_one_key_of_the_seeds_secret() {
             {"name": "seed-kubeconfig", "mountPath": "/seed", "readOnly": true},
         ])
     );
+}
+
+#[test]
+fn a_backup_in_a_bucket_mounts_credentials_and_authorities_and_says_neither() {
+    #[derive(Parser)]
+    struct Backup {
+        #[command(flatten)]
+        arguments: BackupArguments,
+    }
+    let intent = backup_on_s3();
+    let pod = pod(manifest(PLACE, &intent, backup_work(PLACE, &intent, None).unwrap()));
+    let given = arguments(&pod.containers[0]);
+    let parsed = Backup::try_parse_from(&given[1..]).unwrap().arguments;
+    assert_eq!(parsed.store.destination, None);
+    let bucket = parsed.store.bucket;
+    assert_eq!(
+        (bucket.bucket.as_deref(), bucket.endpoint.as_deref()),
+        (Some("backups"), Some("https://s3.example.test:9000"))
+    );
+    assert_eq!(
+        (bucket.prefix.as_str(), bucket.region.as_str()),
+        ("platform/prod", "eu-central-1")
+    );
+    assert!(!bucket.virtual_hosted);
+    assert_eq!(bucket.authorities.unwrap().to_str(), Some("/s3-authorities/ca.pem"));
+    assert_eq!(bucket.credentials.unwrap().to_str(), Some("/s3-credentials"));
+    assert!(pod.containers[0].env.is_none());
+    assert_eq!(
+        serde_json::to_value(&pod.volumes.unwrap()[..2]).unwrap(),
+        json!([
+            {"name": "s3-credentials", "secret": {"secretName": "backup-credentials", "defaultMode": 0o440}},
+            {"name": "s3-authorities", "configMap": {"name": "ca-bundle", "items": [{"key": "ca.pem", "path": "ca.pem"}]}},
+        ])
+    );
+    let both = [
+        "backup",
+        "--target=a",
+        "--name=b",
+        "--recipient=c",
+        "--destination=/backup",
+        "--s3-bucket=d",
+    ];
+    assert!(Backup::try_parse_from(both).is_err());
+    assert!(Backup::try_parse_from(&both[..4]).is_err());
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 mod effects;
 pub(crate) mod fake_api;
+mod fixing;
 mod manifests;
+mod ordering;
 mod preparing;
 pub(crate) mod recording;
 
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
+use kkp_upgrade_core::request::{S3Bucket, Storage};
 
 fn intent(target: &str, work: JobWork) -> JobIntent {
     JobIntent {
@@ -37,11 +40,41 @@ fn installer() -> JobIntent {
 
 fn backup(target: &str) -> JobIntent {
     let work = JobWork::Backup {
-        claim: "backups".to_owned(),
-        path: "platform/prod".to_owned(),
+        storage: Storage::Claim {
+            claim: "backups".to_owned(),
+            path: "platform/prod".to_owned(),
+        },
         folder: "2.30.6-to-2.31.0-11111111-run1-1".to_owned(),
         platform_version: "2.30.6".to_owned(),
+        recipients: vec!["age1one".to_owned(), "age1two".to_owned()],
         cluster_uid: Some("0b5e8a2c-cluster".to_owned()),
+        reader: (target != "master").then(|| target.to_owned()),
     };
     intent(target, work)
+}
+
+pub(crate) fn retention(storage: Storage) -> JobIntent {
+    let cluster = |target: &str, uid: &str| (target.to_owned(), uid.to_owned());
+    let work = JobWork::Retention {
+        storage,
+        keep: 5,
+        clusters: vec![cluster("master", "uid-m"), cluster("eu", "uid-e")],
+    };
+    intent("master", work)
+}
+
+pub(crate) fn backup_on_s3() -> JobIntent {
+    let mut intent = backup("master");
+    if let JobWork::Backup { storage, .. } = &mut intent.work {
+        *storage = Storage::S3(Box::new(S3Bucket {
+            endpoint: Some("https://s3.example.test:9000".to_owned()),
+            bucket: "backups".to_owned(),
+            prefix: "platform/prod".to_owned(),
+            region: "eu-central-1".to_owned(),
+            path_style: true,
+            ca_bundle: Some(("ca-bundle".to_owned(), "ca.pem".to_owned())),
+            credentials: "backup-credentials".to_owned(),
+        }));
+    }
+    intent
 }

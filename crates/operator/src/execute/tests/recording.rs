@@ -20,9 +20,12 @@ use super::super::{job, throttle};
 use super::fake_api::FakeApi;
 use super::installer;
 use crate::call::{CallError, call};
+use crate::catalogue::Catalogues;
 use crate::context::{Context, FINALIZER, THROTTLE_ANNOTATION};
 use crate::http::Health;
 use crate::metrics::Metrics;
+use crate::observe::RecentLook;
+use crate::outside::Outside;
 use crate::reconcile::reconcile;
 use crate::record::{self, WriteClock};
 use crate::refusals::Refusals;
@@ -44,12 +47,14 @@ pub(crate) fn context(api: &FakeApi) -> Context {
         pod_name: "operator-0".to_owned(),
         image: "registry.example.test/upgrade:1".to_owned(),
         default_backup_claim: None,
-        catalogue: Catalogue::embedded().unwrap(),
+        catalogues: Catalogues::new(Catalogue::embedded_shared().unwrap()),
         timing: Timing::default(),
         seeds: SeedConnections::new(Connector::default()),
+        outside: Outside::default(),
         recorder: Recorder::new(api.client(), reporter),
         metrics: Metrics::new("test"),
         health: Health::new(&[], Duration::from_mins(1)),
+        recent: RecentLook::new(Duration::ZERO),
         trigger: Trigger::new(Timing::default().resync),
         writes: WriteClock::default(),
         refusals: Refusals::default(),

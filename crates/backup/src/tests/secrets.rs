@@ -1,0 +1,248 @@
+//! Secrets: which ones are taken, and that nothing of them can be seen from outside.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::fake_api::{CLUSTERS, FakeApi};
+use super::plaintext;
+use crate::{BackupError, KEY_SECRET, Manifest, Reach, digest};
+
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+const SEEDS: &str = "/apis/kubermatic.k8c.io/v1/seeds";
+
+/// A seed with a user cluster, a chart, and things of others.
+fn seed() -> FakeApi {
+    let api = FakeApi::platform();
+    api.change(|state| {
+        for namespace in ["cert-manager", "cluster-c1", "shop"] {
+            state.add_namespace(namespace);
+        }
+        state.write(CLUSTERS, |clusters| {
+            clusters[0]["status"] = json!({"namespaceName": "cluster-c1"});
+        });
+        state.add_kind("kubermatic.k8c.io", "v1", "seeds", "Seed");
+        let destination = json!({"credentials": {"name": "s3-of-ours", "namespace": "kube-system"}});
+        state.add(
+            SEEDS,
+            json!({"metadata": {"name": "eu"}, "spec": {"etcdBackupRestore": {"destinations": {"a": destination}}}}),
+        );
+        for (namespace, name) in [
+            ("cert-manager", "account"),
+            ("cluster-c1", "ca"),
+            ("kube-system", "foreign"),
+            ("kube-system", "kubermatic-s3-credentials"),
+            ("kube-system", "s3-of-ours"),
+            ("kubermatic", "credential"),
+            ("kubermatic", KEY_SECRET),
+            ("shop", "foreign"),
+        ] {
+            state.add_secret(namespace, name, "aHVudGVyMg==");
+        }
+        state.add(ROLES, json!({"metadata": {"name": "kubermatic-x"}}));
+        state.add(ROLES, json!({"metadata": {"name": "cluster-admin"}}));
+    });
+    api
+}
+
+fn count(manifest: &Manifest, plural: &str) -> u64 {
+    manifest
+        .kinds
+        .iter()
+        .filter(|kind| kind.plural == plural)
+        .map(|kind| kind.count)
+        .sum()
+}
+
+fn omitted<'a>(manifest: &'a Manifest, word: &str) -> &'a str {
+    let all = &manifest.omitted;
+    all.iter()
+        .map(|one| one.what.as_str())
+        .find(|what| what.contains(word))
+        .unwrap_or_default()
+}
+
+/// Paths of the entries.
+fn entries(folder: &crate::AttemptFolder) -> Vec<String> {
+    let packed = plaintext(folder);
+    let mut tar = tar::Archive::new(zstd::Decoder::new(packed.as_slice()).unwrap());
+    let entries = tar.entries().unwrap();
+    entries
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_seed_gives_what_is_the_platforms_in_one_list_of_all_namespaces() {
+    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+    let (folder, snapshot) = api.snapshot_with(volume.path(), Reach::Everywhere).await;
+    let manifest = snapshot.unwrap().written.manifest;
+    let secrets: Vec<String> = entries(&folder)
+        .iter()
+        .filter_map(|path| path.strip_prefix("objects/core/v1/secrets/").map(str::to_owned))
+        .collect();
+    assert_eq!(
+        secrets,
+        [
+            "cert-manager/account.json",
+            "cluster-c1/ca.json",
+            "kube-system/kubermatic-s3-credentials.json",
+            "kube-system/s3-of-ours.json",
+            "kubermatic/credential.json",
+        ]
+    );
+    assert_eq!((count(&manifest, "secrets"), count(&manifest, "namespaces")), (5, 3));
+    assert_eq!(count(&manifest, "clusterroles"), 1);
+    let namespaces: Vec<&str> = manifest.scope.namespaces.iter().map(String::as_str).collect();
+    assert_eq!(namespaces, ["cert-manager", "cluster-c1", "kubermatic"]);
+    assert!(
+        omitted(&manifest, "RBAC in the namespaces").ends_with("default, kube-system, shop"),
+        "{manifest:?}"
+    );
+    assert!(omitted(&manifest, KEY_SECRET).contains("kubermatic/"), "{manifest:?}");
+    let log = api.change(|state| state.log.clone());
+    assert!(!log.iter().any(|line| line.contains("cluster-c1/secrets")), "{log:?}");
+}
+
+#[tokio::test]
+async fn the_master_is_read_namespace_by_namespace() {
+    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+    let (_, snapshot) = api.snapshot(volume.path()).await;
+    let manifest = snapshot.unwrap().written.manifest;
+    assert_eq!(count(&manifest, "secrets"), 3);
+    assert!(
+        omitted(&manifest, "kube-system/s3-of-ours").starts_with("Secrets "),
+        "{manifest:?}"
+    );
+    let log = api.change(|state| state.log.clone());
+    for refused in [
+        "/api/v1/secrets",
+        "/api/v1/configmaps",
+        "/api/v1/namespaces/shop/",
+        "kube-system/secrets",
+    ] {
+        assert!(
+            !log.iter()
+                .any(|line| line.starts_with(refused) || line.contains(refused)),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_user_cluster_that_comes_in_between_asks_for_a_fresh_snapshot() {
+    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+    let mut once = true;
+    api.on_request(move |address, state| {
+        // The look at namespaces is over as soon as the revision is looked for.
+        if address.contains("limit=1") && std::mem::take(&mut once) {
+            state.write(CLUSTERS, |clusters| {
+                clusters[1]["status"] = json!({"namespaceName": "cluster-c2"});
+            });
+        }
+        None
+    });
+    let error = api.snapshot(volume.path()).await.1.err().unwrap();
+    assert!(
+        matches!(&error, BackupError::Unsettled { namespace } if namespace == "cluster-c2"),
+        "{error}"
+    );
+    assert!(error.is_expired());
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Names of files below a folder that contain a text.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if contains(&std::fs::read(&path).unwrap(), text) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[tokio::test]
+async fn nothing_of_a_secret_is_seen_from_outside() {
+    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+    api.change(|state| state.add_secret("kubermatic", "unguessable-name", "bGV0bWVpbg=="));
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    // A damaged earlier attempt makes it talk.
+    api.run(volume.path()).back_up().await.unwrap();
+    std::fs::write(volume.path().join("run-1/master/objects.tar.zst.age"), b"rubbish").unwrap();
+    let mut told = String::new();
+    let result = api.run(volume.path()).back_up().await.unwrap();
+    write!(told, "{}", serde_json::to_string(&result).unwrap()).unwrap();
+    drop(guard);
+    assert_eq!(result.path, "run-1/master_2");
+    told.push_str(&String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
+    assert!(told.contains("an earlier attempt is not used"), "{told}");
+
+    let folder = crate::AttemptFolder::existing(volume.path(), "run-1", "master")
+        .unwrap()
+        .pop()
+        .unwrap();
+    let packed = plaintext(&folder);
+    let plain = zstd::decode_all(packed.as_slice()).unwrap();
+    let path = "objects/core/v1/secrets/kubermatic/unguessable-name.json";
+    let mut tar = tar::Archive::new(plain.as_slice());
+    let object = tar
+        .entries()
+        .unwrap()
+        .map(Result::unwrap)
+        .find(|entry| entry.path().unwrap().as_os_str() == path);
+    let mut body = Vec::new();
+    std::io::Read::read_to_end(&mut object.unwrap(), &mut body).unwrap();
+    let sum = digest(&body).replace("sha256:", "");
+    for hidden in [
+        "bGV0bWVpbg==",
+        "letmein",
+        "unguessable-name",
+        sum.as_str(),
+        "AGE-SECRET-KEY",
+    ] {
+        assert_eq!(files_with(volume.path(), hidden), [""; 0], "{hidden}");
+        assert!(!told.contains(hidden), "{hidden} in {told}");
+    }
+    // What is looked for is really there, where it belongs.
+    for inside in ["bGV0bWVpbg==", "unguessable-name", sum.as_str()] {
+        assert!(contains(&plain, inside), "{inside}");
+    }
+    assert!(!contains(&plain, "AGE-SECRET-KEY"));
+}

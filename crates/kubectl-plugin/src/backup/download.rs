@@ -1,0 +1,250 @@
+//! `backup download`: the stored files of a backup, in pieces, each of them the log of a Job; put together and compared here. Talks
+//! to the master; its client creates Jobs, which change nothing, and removes them.
+
+use std::path::Path;
+
+use k8s_openapi::api::batch::v1::Job;
+use kkp_upgrade_core::request::sha256;
+use kkp_upgrade_operator::call::call;
+use kkp_upgrade_operator::execute::send::SendJob;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde::Deserialize;
+
+use super::Record;
+use super::file::Incoming;
+use super::job::{Ending, to_its_end};
+use super::place::{Given, Location};
+use super::restore::{PAUSE, Place, image, storage};
+use super::verify::wanted;
+use crate::arguments::{BackupDownloadArguments, BucketFlags};
+use crate::cluster;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What a line with data begins with.
+const PIECE_LINE: &str = "data: ";
+/// Longest manifest or receipt that is taken, in bytes.
+const LONGEST_DOCUMENT: u64 = 64 << 20;
+
+/// What a Job leaves as its last word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Piece {
+    length: u64,
+    sent: u64,
+    digest: String,
+    error: Option<String>,
+}
+
+/// What is read of a manifest here.
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    archive: Archive,
+}
+
+#[derive(Debug, Deserialize)]
+struct Archive {
+    bytes: u64,
+    digest: String,
+}
+
+/// What is read of a receipt here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Receipt {
+    manifest_digest: String,
+}
+
+/// Downloads them, one after the other.
+pub(super) async fn run(arguments: &BackupDownloadArguments, console: &mut Console) -> Result<Exit, Failure> {
+    let client = cluster::connect_to_write(&arguments.cluster).await?;
+    let namespace = cluster::namespace(&client, arguments.cluster.namespace.as_deref()).await?;
+    let place = Place {
+        client: &client,
+        namespace: &namespace,
+        pause: PAUSE,
+    };
+    download_all(&place, arguments, console).await
+}
+
+/// The same on any cluster.
+pub(crate) async fn download_all(
+    place: &Place<'_>,
+    arguments: &BackupDownloadArguments,
+    console: &mut Console,
+) -> Result<Exit, Failure> {
+    for record in wanted(place, &arguments.name, arguments.target.as_deref()).await? {
+        let location = Location::parse(&record.location)?;
+        harmless(&location)?;
+        let source = source(place, arguments, &record, &location).await?;
+        let to = arguments.to.join(&location.run).join(&location.folder);
+        console.say(&format!(
+            "downloading {} in pieces: Jobs read it, and change nothing",
+            record.location
+        ));
+        download(&source, &record, &to, console).await?;
+        console.print(&format!("{}: as it was verified, {} bytes", to.display(), record.bytes));
+    }
+    Ok(Exit::Done)
+}
+
+/// Names in a status are anybody's: they lead nowhere but into the folder that was given.
+fn harmless(location: &Location) -> Result<(), Failure> {
+    let named = |name: &str| {
+        !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    };
+    if named(&location.run) && named(&location.folder) {
+        return Ok(());
+    }
+    let text = "the location of the backup in the status is no folder of a backup; nothing was written";
+    Err(Failure::new(Exit::Unexpected, text))
+}
+
+/// Where pieces come from.
+struct Source<'a> {
+    place: &'a Place<'a>,
+    limit: std::time::Duration,
+    request: SendJob,
+}
+
+async fn source<'a>(
+    place: &'a Place<'a>,
+    arguments: &BackupDownloadArguments,
+    record: &Record,
+    location: &Location,
+) -> Result<Source<'a>, Failure> {
+    let given = Given {
+        claim: None,
+        folder: None,
+        bucket: &BucketFlags::default(),
+    };
+    Ok(Source {
+        place,
+        limit: arguments.job_timeout,
+        request: SendJob {
+            namespace: place.namespace.to_owned(),
+            image: image(place, arguments.image.as_deref()).await?,
+            storage: storage(place, location, given, record.storage.clone()).await?,
+            run: location.run.clone(),
+            folder: location.folder.clone(),
+            file: "archive",
+            offset: 0,
+        },
+    })
+}
+
+/// All three files; the manifest gets its name last, as where it comes from: without it the folder is no backup.
+async fn download(source: &Source<'_>, record: &Record, to: &Path, console: &mut Console) -> Result<(), Failure> {
+    let files = ["objects.tar.zst.age", "verified.json", "manifest.json"];
+    let [archive, receipt, manifest] = files.map(|file| to.join(file));
+    let manifest_text = source.document("manifest").await?;
+    if sha256(&manifest_text) != record.digest {
+        return Err(differs(record, "manifest.json has another digest than the status says"));
+    }
+    let described: Manifest = serde_json::from_slice(&manifest_text).map_err(|_| {
+        differs(
+            record,
+            "manifest.json cannot be read: use the plugin of the operator's release",
+        )
+    })?;
+    let receipt_text = source.document("receipt").await?;
+    let proven = serde_json::from_slice::<Receipt>(&receipt_text);
+    if !proven.is_ok_and(|receipt| receipt.manifest_digest == record.digest) {
+        return Err(differs(record, "verified.json is not that of this backup"));
+    }
+    let mut incoming = Incoming::create(&archive)?;
+    while incoming.length() < described.archive.bytes {
+        let (piece, length) = source.piece("archive", incoming.length()).await?;
+        if length != described.archive.bytes || piece.is_empty() {
+            let text = format!(
+                "the archive has {length} bytes and should have {}",
+                described.archive.bytes
+            );
+            return Err(differs(record, &text));
+        }
+        incoming.write(&piece)?;
+        console.say(&format!("{} of {length} bytes", incoming.length()));
+    }
+    if incoming.digest() != described.archive.digest {
+        return Err(differs(record, "the archive has another digest than its manifest says"));
+    }
+    incoming.publish()?;
+    Incoming::whole(&receipt, &receipt_text)?;
+    Incoming::whole(&manifest, &manifest_text)
+}
+
+fn differs(record: &Record, what: &str) -> Failure {
+    let text = format!("{}: {what}", record.location);
+    let hint = format!(
+        "see what is wrong with: kubectl kkp-upgrade backup verify {}",
+        record.upgrade
+    );
+    Failure::new(Exit::Blocked, text).hint(hint)
+}
+
+impl Source<'_> {
+    /// A manifest or receipt.
+    async fn document(&self, file: &'static str) -> Result<Vec<u8>, Failure> {
+        let mut whole = Vec::new();
+        loop {
+            let (piece, length) = self.piece(file, whole.len() as u64).await?;
+            whole.extend_from_slice(&piece);
+            if whole.len() as u64 == length {
+                return Ok(whole);
+            }
+            if piece.is_empty() || length > LONGEST_DOCUMENT {
+                let text = format!("the {file} of the backup has {length} bytes, and {} came", whole.len());
+                return Err(Failure::new(Exit::Unexpected, text));
+            }
+        }
+    }
+
+    /// A piece from this byte on, and the length of the whole file.
+    async fn piece(&self, file: &'static str, offset: u64) -> Result<(Vec<u8>, u64), Failure> {
+        let request = SendJob {
+            file,
+            offset,
+            ..self.request.clone()
+        };
+        let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
+        let (client, namespace) = (self.place.client, self.place.namespace);
+        let ending: Ending<Piece> = to_its_end(client, namespace, &job, self.limit, self.place.pause).await?;
+        self.forget(&ending.job).await;
+        let sent = ending.sum;
+        if let Some(error) = sent.error {
+            return Err(Failure::new(Exit::Blocked, error));
+        }
+        let piece = decoded(&ending.report);
+        match piece {
+            Some(piece) if piece.len() as u64 == sent.sent && sha256(&piece) == sent.digest => Ok((piece, sent.length)),
+            _ => {
+                let text = format!("the log of Job {namespace}/{} is not what it wrote", ending.job);
+                Err(Failure::new(Exit::Unexpected, text).hint(
+                    "may its log be read? Nodes have to keep logs of 10 MiB (containerLogMaxSize), which is the default",
+                ))
+            }
+        }
+    }
+
+    /// The Job goes at once, with its log; where that is refused, it goes by itself after a while.
+    async fn forget(&self, job: &str) {
+        let jobs = Api::<Job>::namespaced(self.place.client.clone(), self.place.namespace);
+        let _ = call("remove the Job", jobs.delete(job, &DeleteParams::background())).await;
+    }
+}
+
+fn decoded(log: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let mut piece = Vec::new();
+    for line in log.lines().filter_map(|line| line.strip_prefix(PIECE_LINE)) {
+        base64::engine::general_purpose::STANDARD
+            .decode_vec(line, &mut piece)
+            .ok()?;
+    }
+    Some(piece)
+}

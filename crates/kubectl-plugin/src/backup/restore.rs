@@ -1,0 +1,268 @@
+//! `backup restore`: a Job makes the plan, a person confirms it by typing where the backup lies, a second Job carries it out. Talks to
+//! the master; its client can write, and creates Jobs.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kkp_upgrade_api::BackupStorage;
+use kkp_upgrade_core::request::Storage;
+use kkp_upgrade_kkp::types::Seed;
+use kkp_upgrade_operator::call::call;
+use kkp_upgrade_operator::execute::backup::{SeedKubeconfig, reference};
+use kkp_upgrade_operator::execute::restore::RestoreJob;
+use kkp_upgrade_operator::permissions::{OPERATOR, RESTORE};
+use kube::{Api, Client};
+
+use super::job::{Ending, Sum, to_its_end};
+use super::place::{Given, Location};
+use super::records;
+use crate::arguments::BackupRestoreArguments;
+use crate::cluster::{self, failed};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Pause between two looks at a Job.
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
+/// The target that is the master itself.
+const MASTER: &str = "master";
+
+/// Where the Jobs run.
+pub(crate) struct Place<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) namespace: &'a str,
+    pub(crate) pause: Duration,
+}
+
+/// Plans, asks, and restores.
+pub(crate) async fn run(arguments: &BackupRestoreArguments, console: &mut Console) -> Result<Exit, Failure> {
+    let client = cluster::connect_to_write(&arguments.cluster).await?;
+    let namespace = cluster::namespace(&client, arguments.cluster.namespace.as_deref()).await?;
+    let place = Place {
+        client: &client,
+        namespace: &namespace,
+        pause: PAUSE,
+    };
+    carry_out(&place, arguments, console).await
+}
+
+/// The same on any cluster.
+pub(crate) async fn carry_out(
+    place: &Place<'_>,
+    arguments: &BackupRestoreArguments,
+    console: &mut Console,
+) -> Result<Exit, Failure> {
+    account(place).await?;
+    let (location, request) = request(place, arguments).await?;
+    let confirmed = match &arguments.confirm {
+        Some(digest) => digest.clone(),
+        None => match plan(place, arguments, &location, request.clone(), console).await? {
+            Step::Confirmed(digest) => digest,
+            Step::Ends(exit) => return Ok(exit),
+        },
+    };
+    console.say("restoring; whatever happens to this terminal, the Job goes on");
+    let request = RestoreJob {
+        confirm: Some(confirmed),
+        ..request
+    };
+    let ending = job(place, arguments, &request).await?;
+    console.print(&ending.report);
+    stopped(place, &ending)?;
+    let written = ending.sum.written.unwrap_or_default();
+    console.say(&format!(
+        "restored {location}: {written} writes, {} notes",
+        ending.sum.findings
+    ));
+    Ok(if ending.sum.counts.refused > 0 {
+        Exit::Blocked
+    } else {
+        Exit::Done
+    })
+}
+
+/// What follows a plan.
+enum Step {
+    Confirmed(String),
+    Ends(Exit),
+}
+
+async fn plan(
+    place: &Place<'_>,
+    arguments: &BackupRestoreArguments,
+    location: &str,
+    request: RestoreJob,
+    console: &mut Console,
+) -> Result<Step, Failure> {
+    console.say(&format!(
+        "planning the restore of {location}: a Job reads and asks, and changes nothing"
+    ));
+    let ending = job(place, arguments, &request).await?;
+    console.print(&ending.report);
+    stopped(place, &ending)?;
+    let counts = ending.sum.counts;
+    if counts.create + counts.update == 0 {
+        console.say("there is nothing to restore");
+        let blocked = counts.refused > 0;
+        return Ok(Step::Ends(if blocked { Exit::Blocked } else { Exit::Done }));
+    }
+    let digest = ending.sum.plan_digest.unwrap_or_default();
+    let answer = if arguments.plan {
+        None
+    } else {
+        console.ask(&format!("To carry this out, type `{location}`:"))
+    };
+    match answer {
+        Some(answer) if answer == location => Ok(Step::Confirmed(digest)),
+        Some(_) => Err(Failure::new(
+            Exit::Usage,
+            format!("that is not `{location}`; nothing was changed"),
+        )),
+        None => {
+            console.say(&format!(
+                "nothing was changed; to carry this out: the same command with --confirm={digest}"
+            ));
+            Ok(Step::Ends(if arguments.plan { Exit::Done } else { Exit::Waits }))
+        }
+    }
+}
+
+async fn job(
+    place: &Place<'_>,
+    arguments: &BackupRestoreArguments,
+    request: &RestoreJob,
+) -> Result<Ending<Sum>, Failure> {
+    let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
+    to_its_end(place.client, place.namespace, &job, arguments.job_timeout, place.pause).await
+}
+
+fn stopped(place: &Place<'_>, ending: &Ending<Sum>) -> Result<(), Failure> {
+    let Some(error) = &ending.sum.error else { return Ok(()) };
+    let hint = format!("the whole log: kubectl -n {} logs job/{}", place.namespace, ending.job);
+    Err(Failure::new(Exit::Blocked, error.clone()).hint(hint))
+}
+
+/// The account is not always there, and a Job without it would wait for ever.
+async fn account(place: &Place<'_>) -> Result<(), Failure> {
+    let accounts = Api::<ServiceAccount>::namespaced(place.client.clone(), place.namespace);
+    let what = format!("ServiceAccount {}/{RESTORE}", place.namespace);
+    match call(what.clone(), accounts.get(RESTORE)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Err(Failure::new(Exit::NotFound, format!("there is no {what}"))
+            .hint("apply it for the restore: kubectl apply -k deploy/restore")),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// The backup that is meant, and the Job for its plan.
+async fn request(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result<(String, RestoreJob), Failure> {
+    let chosen = chosen(place, arguments).await?;
+    let location = Location::parse(&chosen.location)?;
+    let given = Given {
+        claim: arguments.claim.as_deref(),
+        folder: arguments.folder.as_deref(),
+        bucket: &arguments.bucket,
+    };
+    let storage = storage(place, &location, given, chosen.storage).await?;
+    let request = RestoreJob {
+        namespace: place.namespace.to_owned(),
+        image: image(place, arguments.image.as_deref()).await?,
+        storage,
+        run: location.run,
+        kubeconfig: kubeconfig(place, &location.target).await?,
+        target: location.target,
+        manifest_digest: chosen.digest,
+        identity_secret: arguments.identity_secret.clone(),
+        confirm: None,
+        other_cluster: arguments.other_cluster.clone(),
+        crds_backward: arguments.crds_backward,
+    };
+    Ok((chosen.location, request))
+}
+
+/// Where a backup of this location lies; `named` is what its KKPUpgrade says now.
+pub(super) async fn storage(
+    place: &Place<'_>,
+    location: &Location,
+    given: Given<'_>,
+    named: Option<BackupStorage>,
+) -> Result<Storage, Failure> {
+    match location.storage(given, named)? {
+        Some(storage) => Ok(storage),
+        None => of_the_operator(place, given.folder).await,
+    }
+}
+
+/// The claim of the operator's flag.
+async fn of_the_operator(place: &Place<'_>, folder: Option<&str>) -> Result<Storage, Failure> {
+    let found = cluster::default_claim(place.client, place.namespace).await;
+    let claim = found.map_err(|error| failed(&error))?.ok_or_else(|| {
+        Failure::new(Exit::Usage, "nobody says on which claim the backup lies").hint("name it with --claim")
+    })?;
+    let path = folder.unwrap_or_default().to_owned();
+    Ok(Storage::Claim { claim, path })
+}
+
+struct Chosen {
+    location: String,
+    digest: Option<String>,
+    /// As the KKPUpgrade says now.
+    storage: Option<BackupStorage>,
+}
+
+async fn chosen(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result<Chosen, Failure> {
+    if let Some(location) = &arguments.location {
+        return Ok(Chosen {
+            location: location.clone(),
+            digest: arguments.manifest_digest.clone(),
+            storage: None,
+        });
+    }
+    let name = arguments.name.as_deref().unwrap_or_default();
+    let target = &arguments.target;
+    let all = records(place.client, place.namespace, Some(name)).await?;
+    let record = all.iter().find(|record| record.target == *target).ok_or_else(|| {
+        let targets: Vec<&str> = all.iter().map(|record| record.target.as_str()).collect();
+        Failure::new(
+            Exit::NotFound,
+            format!("KKPUpgrade {name} has no backup of target {target}"),
+        )
+        .hint(format!("choose with --target: {}", targets.join(", ")))
+    })?;
+    Ok(Chosen {
+        location: record.location.clone(),
+        digest: Some(record.digest.clone()),
+        storage: record.storage.clone(),
+    })
+}
+
+/// The operator's image, unless another one is given.
+pub(super) async fn image(place: &Place<'_>, given: Option<&str>) -> Result<String, Failure> {
+    if let Some(image) = given {
+        return Ok(image.to_owned());
+    }
+    let deployments = Api::<Deployment>::namespaced(place.client.clone(), place.namespace);
+    let what = format!("Deployment {}/{OPERATOR}", place.namespace);
+    let found = call(what, deployments.get(OPERATOR))
+        .await
+        .map_err(|error| failed(&error).hint("name the operator's image with --image"))?;
+    let pod = found.spec.and_then(|spec| spec.template.spec);
+    let image = pod.and_then(|pod| pod.containers.into_iter().next()?.image);
+    image.ok_or_else(|| {
+        Failure::new(Exit::NotFound, "the operator's Deployment names no image").hint("name it with --image")
+    })
+}
+
+/// A seed is restored with the kubeconfig that its Seed names, as it is backed up.
+async fn kubeconfig(place: &Place<'_>, target: &str) -> Result<Option<SeedKubeconfig>, Failure> {
+    if target == MASTER {
+        return Ok(None);
+    }
+    let seeds = Api::<Seed>::namespaced(place.client.clone(), place.namespace);
+    let seed = call(format!("Seed {}/{target}", place.namespace), seeds.get(target)).await;
+    let seed = seed.map_err(|error| failed(&error).hint("restore the master first: the Seed comes back with it"))?;
+    reference(&seed, place.namespace)
+        .map(Some)
+        .map_err(|problem| Failure::new(Exit::Unexpected, format!("Seed {target}: {problem}")))
+}

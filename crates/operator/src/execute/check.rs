@@ -1,0 +1,122 @@
+//! The Job that checks a backup. Made by the kubectl plugin for a person. Talks to nothing, and neither does its Pod, the storage
+//! aside: it gets no token.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Container;
+use kkp_upgrade_core::request::Storage;
+
+use super::backup::SERVICE_ACCOUNT;
+use super::backup_storage::{Mounted, mounted};
+use super::job::{PROGRAM, Work, resources};
+use super::restore::{KEPT, by_hand, identity_mounted};
+
+/// Name of check Jobs, in the label [`NAME_LABEL`](super::restore::NAME_LABEL).
+pub const NAME: &str = "kkp-upgrade-check";
+
+/// What a check Job is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckJob {
+    /// KKP's namespace.
+    pub namespace: String,
+    /// The operator's image.
+    pub image: String,
+    /// Where the backup lies.
+    pub storage: Storage,
+    /// Name of the run that made the backup.
+    pub run: String,
+    /// Its folder in that of the run.
+    pub folder: String,
+    /// Digest of the backup's manifest.
+    pub manifest_digest: String,
+    /// Secret with the private key under the key `identity`.
+    pub identity_secret: String,
+    /// Whether the check goes on without that key where it is missing or does not fit.
+    pub identity_optional: bool,
+}
+
+impl CheckJob {
+    /// The Job. The API server gives it its name.
+    ///
+    /// # Errors
+    /// When the folder leaves its volume.
+    pub fn manifest(&self) -> Result<Job, String> {
+        let mut mounted = mounted(&self.storage)?;
+        mounted.extend([identity_mounted(&self.identity_secret, self.identity_optional)]);
+        let Mounted {
+            mut arguments,
+            mounts,
+            volumes,
+        } = mounted.reading_only();
+        arguments.extend([
+            format!("--name={}", self.run),
+            format!("--folder={}", self.folder),
+            format!("--manifest-digest={}", self.manifest_digest),
+        ]);
+        if self.identity_optional {
+            arguments.push("--identity-optional".to_owned());
+        }
+        let work = Work {
+            service_account: SERVICE_ACCOUNT,
+            token: false,
+            init_containers: Vec::new(),
+            container: Container {
+                name: "check".to_owned(),
+                image: Some(self.image.clone()),
+                command: Some(vec![PROGRAM.to_owned(), "check".to_owned()]),
+                args: Some(arguments),
+                resources: Some(resources("100m", "128Mi", "1Gi")),
+                volume_mounts: Some(mounts),
+                ..Container::default()
+            },
+            volumes,
+        };
+        Ok(by_hand(NAME, &self.namespace, KEPT, work))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    #[test]
+    fn the_program_understands_the_job_which_can_write_nothing_and_knows_no_cluster() {
+        for optional in [true, false] {
+            let request = CheckJob {
+                namespace: "kubermatic".to_owned(),
+                image: "image".to_owned(),
+                storage: Storage::Claim {
+                    claim: "backups".to_owned(),
+                    path: "prod".to_owned(),
+                },
+                run: "run-1".to_owned(),
+                folder: "eu_2".to_owned(),
+                manifest_digest: "sha256:1".to_owned(),
+                identity_secret: "key".to_owned(),
+                identity_optional: optional,
+            };
+            let pod = request.manifest().unwrap().spec.unwrap().template.spec.unwrap();
+            assert_eq!(pod.automount_service_account_token, Some(false));
+            let volumes = pod.volumes.clone().unwrap();
+            let secret = volumes.iter().find_map(|volume| volume.secret.as_ref()).unwrap();
+            assert_eq!(secret.optional, optional.then_some(true));
+            let container = pod.containers.into_iter().next().unwrap();
+            let mounts = container.volume_mounts.clone().unwrap();
+            let writable = mounts.iter().filter(|mount| mount.read_only != Some(true));
+            assert_eq!(
+                writable.map(|mount| mount.mount_path.as_str()).collect::<Vec<_>>(),
+                ["/tmp"]
+            );
+            let line = [container.command.unwrap(), container.args.unwrap()].concat();
+            let Command::Check(arguments) = Arguments::try_parse_from(line).unwrap().command else {
+                panic!("not `check`")
+            };
+            assert_eq!((arguments.name.as_str(), arguments.folder.as_str()), ("run-1", "eu_2"));
+            assert_eq!(arguments.manifest_digest.as_deref(), Some("sha256:1"));
+            assert_eq!(arguments.identity_optional, optional);
+            assert_eq!(arguments.identity.unwrap().to_str(), Some("/identity/identity"));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The Job that sends a piece of a stored backup, as its log. Made by the kubectl plugin for a person. Talks to nothing, and
+//! neither does its Pod, the storage aside: it gets no token.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Container;
+use kkp_upgrade_core::request::Storage;
+
+use super::backup::SERVICE_ACCOUNT;
+use super::backup_storage::{Mounted, mounted};
+use super::job::{PROGRAM, Work, resources};
+use super::restore::by_hand;
+
+/// Name of these Jobs, in the label [`NAME_LABEL`](super::restore::NAME_LABEL).
+pub const NAME: &str = "kkp-upgrade-download";
+
+/// How long an ended Job and its log stay where the plugin may not remove it, in seconds: its log is a piece of a backup.
+const KEPT: i32 = 600;
+
+/// What such a Job is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendJob {
+    /// KKP's namespace.
+    pub namespace: String,
+    /// The operator's image.
+    pub image: String,
+    /// Where the backup lies.
+    pub storage: Storage,
+    /// Name of the run that made the backup.
+    pub run: String,
+    /// Its folder in that of the run.
+    pub folder: String,
+    /// Which file: `archive`, `manifest` or `receipt`.
+    pub file: &'static str,
+    /// Where the piece begins, in bytes.
+    pub offset: u64,
+}
+
+impl SendJob {
+    /// The Job. The API server gives it its name.
+    ///
+    /// # Errors
+    /// When the folder leaves its volume.
+    pub fn manifest(&self) -> Result<Job, String> {
+        let Mounted {
+            mut arguments,
+            mounts,
+            volumes,
+        } = mounted(&self.storage)?.reading_only();
+        arguments.extend([
+            format!("--name={}", self.run),
+            format!("--folder={}", self.folder),
+            format!("--file={}", self.file),
+            format!("--offset={}", self.offset),
+        ]);
+        let work = Work {
+            service_account: SERVICE_ACCOUNT,
+            token: false,
+            init_containers: Vec::new(),
+            container: Container {
+                name: "send".to_owned(),
+                image: Some(self.image.clone()),
+                command: Some(vec![PROGRAM.to_owned(), "send".to_owned()]),
+                args: Some(arguments),
+                resources: Some(resources("100m", "128Mi", "1Gi")),
+                volume_mounts: Some(mounts),
+                ..Container::default()
+            },
+            volumes,
+        };
+        Ok(by_hand(NAME, &self.namespace, KEPT, work))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use kkp_upgrade_backup::StoredFile;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    #[test]
+    fn the_program_understands_the_job_which_can_write_nothing_and_knows_no_cluster() {
+        for (file, meant) in [
+            ("archive", StoredFile::Archive),
+            ("manifest", StoredFile::Manifest),
+            ("receipt", StoredFile::Receipt),
+        ] {
+            let request = SendJob {
+                namespace: "kubermatic".to_owned(),
+                image: "image".to_owned(),
+                storage: Storage::Claim {
+                    claim: "backups".to_owned(),
+                    path: String::new(),
+                },
+                run: "run-1".to_owned(),
+                folder: "eu_2".to_owned(),
+                file,
+                offset: 7,
+            };
+            let pod = request.manifest().unwrap().spec.unwrap().template.spec.unwrap();
+            assert_eq!(pod.automount_service_account_token, Some(false));
+            let container = pod.containers.into_iter().next().unwrap();
+            let mounts = container.volume_mounts.clone().unwrap();
+            let writable = mounts.iter().filter(|mount| mount.read_only != Some(true));
+            assert_eq!(
+                writable.map(|mount| mount.mount_path.as_str()).collect::<Vec<_>>(),
+                ["/tmp"]
+            );
+            let line = [container.command.unwrap(), container.args.unwrap()].concat();
+            let Command::Send(arguments) = Arguments::try_parse_from(line).unwrap().command else {
+                panic!("not `send`")
+            };
+            assert_eq!((arguments.file, arguments.offset), (meant, 7));
+            assert_eq!((arguments.name.as_str(), arguments.folder.as_str()), ("run-1", "eu_2"));
+        }
+    }
+}
