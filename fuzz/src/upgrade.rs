@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::facts::observed;
 use crate::{Violation, holds};
 
-pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
+pub(crate) fn run(input: &[u8], catalogue: &Catalogue) -> Result<(), Violation> {
     let (choice, json) = input.split_first().map_or((0, input), |(choice, json)| (*choice, json));
     let Ok(object) = serde_json::from_slice::<KKPUpgradeObject>(json) else {
         return Ok(());
@@ -29,7 +29,7 @@ pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
     let request = match &spec {
         Ok(spec) => {
             again(spec, "spec")?;
-            requested(spec)?
+            requested(spec, catalogue)?
         }
         Err(error) => Err(SpecError {
             field: String::new(),
@@ -40,7 +40,7 @@ pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
         return Ok(());
     };
     again(&status, "status")?;
-    routed(&status)?;
+    routed(&status, catalogue)?;
     decided(&object, request.as_ref(), &status, choice)
 }
 
@@ -52,7 +52,7 @@ fn again<T: Serialize + DeserializeOwned + PartialEq>(value: &T, what: &str) -> 
     holds(read == *value, || format!("{what} is read as something else: {text}"))
 }
 
-fn requested(spec: &KKPUpgradeSpec) -> Result<Result<Request, SpecError>, Violation> {
+fn requested(spec: &KKPUpgradeSpec, catalogue: &Catalogue) -> Result<Result<Request, SpecError>, Violation> {
     let request = Request::try_from(spec);
     match &request {
         Err(error) => holds(error.to_string().starts_with("spec."), || {
@@ -77,7 +77,6 @@ fn requested(spec: &KKPUpgradeSpec) -> Result<Result<Request, SpecError>, Violat
                 !path.starts_with('/') && !path.split('/').any(|part| part == ".."),
                 || format!("the path {path} leaves the volume"),
             )?;
-            let catalogue = embedded()?;
             drop(risk_problems(catalogue, &request.accepted_risks));
             drop(accept(Vec::new(), &request.accepted_risks, Timestamp::UNIX_EPOCH));
         }
@@ -85,16 +84,12 @@ fn requested(spec: &KKPUpgradeSpec) -> Result<Result<Request, SpecError>, Violat
     Ok(request)
 }
 
-fn embedded() -> Result<&'static Catalogue, Violation> {
-    Catalogue::embedded().map_err(|error| Violation::Oracle(error.to_string()))
-}
-
 /// Versions in status are texts: whatever they are, the route between them is found or refused.
-fn routed(status: &Status) -> Result<(), Violation> {
+fn routed(status: &Status, catalogue: &Catalogue) -> Result<(), Violation> {
     let version = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<KkpVersion>().ok());
     if let (Some(from), Some(target)) = (version(&status.from_version), version(&status.target_version)) {
         let via: Vec<KkpVersion> = status.path.iter().filter_map(|text| text.parse().ok()).collect();
-        if let Ok(path) = embedded()?.path(from, target, &via) {
+        if let Ok(path) = catalogue.path(from, target, &via) {
             holds(path.last().is_none_or(|last| *last == target), || {
                 format!("the route from {from} to {target} ends elsewhere")
             })?;

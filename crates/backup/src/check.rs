@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::BackupError;
 use crate::key::Opener;
+use crate::outcome::leave;
 use crate::path::check_folder_name;
-use crate::run::shortened;
 use crate::snapshot::Written;
 use crate::store::{AttemptFolder, StoreArguments};
 use crate::verify::{on_a_thread, open_with, read_receipt, still_the_same};
@@ -69,16 +69,9 @@ pub struct CheckResult {
 /// When the backup is not what it was, or the result cannot be written.
 pub async fn check(arguments: CheckArguments) -> Result<CheckResult, BackupError> {
     let outcome = execute(&arguments).await;
-    let text = match &outcome {
-        Ok(result) => serde_json::to_string(result),
-        Err(error) => serde_json::to_string(&serde_json::json!({"error": shortened(&error.to_string())})),
-    };
-    let written = text
-        .map_err(std::io::Error::from)
-        .and_then(|text| std::fs::write(&arguments.result_file, format!("{text}\n")))
-        .map_err(|error| BackupError::volume("write the result to", &arguments.result_file, error));
+    let left = leave(outcome.as_ref(), &arguments.result_file);
     let result = outcome?;
-    written?;
+    left?;
     Ok(result)
 }
 

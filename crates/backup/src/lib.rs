@@ -22,6 +22,7 @@ mod key;
 mod ledger;
 mod manifest;
 mod namespaces;
+pub mod outcome;
 mod ownership;
 mod page;
 mod path;

@@ -15,6 +15,7 @@ use crate::BackupError;
 use crate::api::{ReadLimits, Source};
 use crate::discovery::{ClusterIdentity, identify};
 use crate::key::{Opener, Recipients};
+use crate::outcome::{leave, shortened};
 use crate::retention::count;
 use crate::scope::Reach;
 use crate::snapshot::{Snapshot, SnapshotRequest, Written, write_snapshot};
@@ -26,8 +27,6 @@ use crate::verify::{
 
 /// Snapshots that are started before giving up on a revision that lives long enough.
 const FRESH_STARTS: u32 = 3;
-/// The kubelet keeps no more of a termination message.
-const RESULT_LIMIT: usize = 4096;
 
 /// Back up one target, or verify a backup.
 #[derive(Debug, Clone, Args)]
@@ -106,29 +105,10 @@ pub struct BackupResult {
 /// When there is no verified backup at the end, or the result cannot be written.
 pub async fn run(arguments: BackupArguments, connector: &Connector) -> Result<BackupResult, BackupError> {
     let outcome = execute(&arguments, connector).await;
-    let text = match &outcome {
-        Ok(result) => serde_json::to_string(result),
-        Err(error) => serde_json::to_string(&serde_json::json!({"error": shortened(&error.to_string())})),
-    };
-    let written = text
-        .map_err(std::io::Error::from)
-        .and_then(|text| std::fs::write(&arguments.result_file, format!("{text}\n")))
-        .map_err(|error| BackupError::volume("write the result to", &arguments.result_file, error));
-    match (outcome, written) {
-        (Ok(result), Ok(())) => Ok(result),
-        (Ok(_), Err(error)) | (Err(error), _) => Err(error),
-    }
-}
-
-/// So that the JSON fits even when every character has to be escaped; control characters would take more.
-pub(crate) fn shortened(message: &str) -> String {
-    let mut text: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut end = text.len().min(RESULT_LIMIT / 2 - 64);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+    let left = leave(outcome.as_ref(), &arguments.result_file);
+    let result = outcome?;
+    left?;
+    Ok(result)
 }
 
 /// Enough for an event, and short enough beside the rest of a result.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::BackupError;
 use crate::canonical::digest;
 use crate::check::folder;
-use crate::run::shortened;
+use crate::outcome::leave;
 use crate::store::{AttemptFolder, StoreArguments};
 use crate::verify::on_a_thread;
 use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE};
@@ -50,8 +50,9 @@ pub struct SendArguments {
     pub result_file: PathBuf,
 }
 
-/// A file of a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// A file of a backup; displayed as the command line has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum StoredFile {
     /// The encrypted archive.
     Archive,
@@ -91,16 +92,9 @@ pub struct SendResult {
 /// When the store cannot be read, or the result cannot be written.
 pub async fn send(arguments: SendArguments) -> Result<(Vec<String>, SendResult), BackupError> {
     let outcome = execute(&arguments).await;
-    let text = match &outcome {
-        Ok((_, result)) => serde_json::to_string(result),
-        Err(error) => serde_json::to_string(&serde_json::json!({"error": shortened(&error.to_string())})),
-    };
-    let written = text
-        .map_err(io::Error::from)
-        .and_then(|text| std::fs::write(&arguments.result_file, format!("{text}\n")))
-        .map_err(|error| BackupError::volume("write the result to", &arguments.result_file, error));
+    let left = leave(outcome.as_ref().map(|(_, result)| result), &arguments.result_file);
     let sent = outcome?;
-    written?;
+    left?;
     Ok(sent)
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_backup::outcome::{leave, shortened};
 use kkp_upgrade_backup::retention::{self, KnownCluster, VerifiedBackup};
 use kkp_upgrade_backup::{BackupError, BucketFault, Store, StoreArguments, VolumeFault};
 use kkp_upgrade_connection::{Connector, Peer};
@@ -21,8 +22,6 @@ use crate::call::{CallError, call};
 
 /// Most removals of one Job; what is left goes the next time.
 const MOST: usize = 100;
-/// Longest reason in a result, in characters.
-const LONGEST_REASON: usize = 1000;
 
 /// Remove older backups that nobody needs.
 #[derive(Debug, Clone, Args)]
@@ -66,7 +65,7 @@ pub struct RetentionResult {
 /// Why the removal could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
-    /// The store.
+    /// The store, or the file of the result.
     #[error(transparent)]
     Store(#[from] BackupError),
     /// The API server.
@@ -75,14 +74,6 @@ pub enum RetentionError {
     /// No client could be made.
     #[error("no access to the API server: {0}")]
     Client(String),
-    /// The result could not be written.
-    #[error("cannot write the result to {}: {source}", path.display())]
-    Result {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
 }
 
 /// Does what the arguments say, and leaves the result, good or bad, in the result file.
@@ -91,28 +82,10 @@ pub enum RetentionError {
 /// When the store or the API server fails, or the result cannot be written.
 pub async fn run(arguments: RetentionArguments, connector: &Connector) -> Result<RetentionResult, RetentionError> {
     let outcome = execute(&arguments, connector).await;
-    let text = match &outcome {
-        Ok(result) => serde_json::to_string(result),
-        Err(error) => serde_json::to_string(&serde_json::json!({"error": reason(error)})),
-    };
-    let written = text
-        .map_err(std::io::Error::from)
-        .and_then(|text| std::fs::write(&arguments.result_file, format!("{text}\n")))
-        .map_err(|source| RetentionError::Result {
-            path: arguments.result_file.clone(),
-            source,
-        });
+    let left = leave(outcome.as_ref(), &arguments.result_file);
     let result = outcome?;
-    written?;
+    left?;
     Ok(result)
-}
-
-fn reason(error: &impl ToString) -> String {
-    let text = error.to_string();
-    text.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(LONGEST_REASON)
-        .collect()
 }
 
 async fn execute(arguments: &RetentionArguments, connector: &Connector) -> Result<RetentionResult, RetentionError> {
@@ -158,7 +131,7 @@ impl Shelf {
                 Ok(false) => {}
                 Err(RetentionError::Store(error)) if is_meant(&error) => {
                     tracing::warn!(%error, "older backups stay");
-                    result.problem = Some(reason(&error));
+                    result.problem = Some(shortened(&error.to_string()));
                     return Ok(result);
                 }
                 Err(error) => return Err(error),
@@ -166,7 +139,7 @@ impl Shelf {
         }
         let clusters = self.clusters.clone();
         match self.ask(move |store| retention::finish(store, &clusters)).await {
-            Err(error) if is_meant(&error) => result.problem = Some(reason(&error)),
+            Err(error) if is_meant(&error) => result.problem = Some(shortened(&error.to_string())),
             outcome => {
                 outcome?;
             }

@@ -176,7 +176,7 @@ impl Afl {
             .arg("-o")
             .arg(&output);
         fuzz.args(["-V", &seconds.to_string(), "-t", PATIENCE, "-m", ADDRESS_SPACE, "--"]);
-        fuzz.arg(self.root.join("target/debug/kkp-upgrade-fuzz")).arg(target);
+        fuzz.arg(self.program()).arg(target);
         for setting in [
             "AFL_NO_UI",
             "AFL_SKIP_CPUFREQ",
@@ -198,13 +198,44 @@ impl Afl {
         let found = Found::read(&output.join("default/fuzzer_stats"))?;
         writeln!(report, "{target}: {found}")?;
         if found.broken() > 0 {
-            writeln!(
-                report,
-                "{target}: inputs in {0}/default/crashes and {0}/default/hangs",
-                output.display()
-            )?;
+            self.tell(target, &output.join("default"), report)?;
         }
         Ok(found.broken())
+    }
+
+    /// Says of each input that broke the target what broke, and quotes the input, so that the output alone is enough to find
+    /// the cause: the machine may be gone with its files.
+    fn tell(&self, target: &str, folder: &Path, report: &mut dyn Write) -> anyhow::Result<()> {
+        for kind in ["crashes", "hangs"] {
+            let entries = fs::read_dir(folder.join(kind)).with_context(|| format!("read {kind} of {target}"))?;
+            for entry in entries {
+                let path = entry?.path();
+                // AFL++ puts a text for people beside its inputs.
+                if path.ends_with("README.txt") {
+                    continue;
+                }
+                let input = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+                let said = if kind == "crashes" {
+                    let mut again = Command::new(self.program());
+                    let again = again.arg(target).stdin(fs::File::open(&path)?).output()?;
+                    String::from_utf8_lossy(&again.stderr).into_owned()
+                } else {
+                    "never ended".to_owned()
+                };
+                writeln!(
+                    report,
+                    "{target}: {}: {}: {}",
+                    path.display(),
+                    said.trim(),
+                    input.escape_ascii()
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn program(&self) -> PathBuf {
+        self.root.join("target/debug/kkp-upgrade-fuzz")
     }
 }
 

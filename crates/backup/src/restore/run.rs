@@ -2,7 +2,7 @@
 //!
 //! Talks to the cluster and, reading only, to the store. Must never write without `--confirm`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use kkp_upgrade_connection::Connector;
@@ -15,7 +15,8 @@ use super::target::{Target, WriteLimits};
 use crate::api::{ReadLimits, Source};
 use crate::discovery::identify;
 use crate::key::Opener;
-use crate::run::{client, shortened};
+use crate::outcome::leave;
+use crate::run::client;
 use crate::snapshot::Written;
 use crate::store::{AttemptFolder, Store, StoreArguments};
 use crate::verify::{on_a_thread, read_manifest};
@@ -72,29 +73,28 @@ pub struct RestoreArguments {
 /// When there is no plan, or it could not be done to its end; the message says how to go on.
 pub async fn restore(arguments: RestoreArguments, connector: &Connector) -> Result<RestoreReport, RestoreError> {
     let outcome = execute(&arguments, connector).await;
-    let sum = match &outcome {
-        Ok(report) => serde_json::json!({
-            "planDigest": report.plan_digest,
-            "counts": report.counts,
-            "written": report.written,
-            "findings": report.findings_in_all,
-        }),
-        Err(error) => serde_json::json!({"error": shortened(&error.to_string())}),
-    };
-    let mut files = vec![(&arguments.result_file, format!("{sum}\n"))];
-    if let (Some(file), Ok(report)) = (&arguments.report_file, &outcome) {
-        let text = serde_json::to_string(report)
-            .map_err(|error| RestoreError::Result(BackupError::Worker(error.to_string())))?;
-        files.push((file, text));
+    let left = leave(outcome.as_ref().map(sum), &arguments.result_file);
+    let report = outcome?;
+    left.map_err(RestoreError::Result)?;
+    if let Some(file) = &arguments.report_file {
+        write_report(&report, file).map_err(RestoreError::Result)?;
     }
-    for (file, text) in files {
-        let written =
-            std::fs::write(file, text).map_err(|error| BackupError::volume("write the result to", file, error));
-        if let (Err(error), true) = (written, outcome.is_ok()) {
-            return Err(RestoreError::Result(error));
-        }
-    }
-    outcome
+    Ok(report)
+}
+
+/// What of the report fits into a Job's termination message.
+fn sum(report: &RestoreReport) -> serde_json::Value {
+    serde_json::json!({
+        "planDigest": report.plan_digest,
+        "counts": report.counts,
+        "written": report.written,
+        "findings": report.findings_in_all,
+    })
+}
+
+fn write_report(report: &RestoreReport, file: &Path) -> Result<(), BackupError> {
+    let text = serde_json::to_string(report).map_err(|error| BackupError::Worker(error.to_string()))?;
+    std::fs::write(file, text).map_err(|error| BackupError::volume("write the result to", file, error))
 }
 
 async fn execute(arguments: &RestoreArguments, connector: &Connector) -> Result<RestoreReport, RestoreError> {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use k8s_openapi::api::batch::v1::Job;
+use kkp_upgrade_backup::{PIECE_LINE, StoredFile};
 use kkp_upgrade_core::request::sha256;
 use kkp_upgrade_operator::call::call;
 use kkp_upgrade_operator::execute::send::SendJob;
@@ -13,18 +14,15 @@ use serde::Deserialize;
 
 use super::Record;
 use super::file::Incoming;
-use super::job::{Ending, to_its_end};
+use super::job::{Ending, Place, to_its_end};
 use super::place::{Given, Location};
-use super::restore::{PAUSE, Place, image, storage};
+use super::restore::{image, storage};
 use super::verify::wanted;
 use crate::arguments::{BackupDownloadArguments, BucketFlags};
-use crate::cluster;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// What a line with data begins with.
-const PIECE_LINE: &str = "data: ";
 /// Longest manifest or receipt that is taken, in bytes.
 const LONGEST_DOCUMENT: u64 = 64 << 20;
 
@@ -59,19 +57,13 @@ struct Receipt {
 
 /// Downloads them, one after the other.
 pub(super) async fn run(arguments: &BackupDownloadArguments, console: &mut Console) -> Result<Exit, Failure> {
-    let client = cluster::connect_to_write(&arguments.cluster).await?;
-    let namespace = cluster::namespace(&client, arguments.cluster.namespace.as_deref()).await?;
-    let place = Place {
-        client: &client,
-        namespace: &namespace,
-        pause: PAUSE,
-    };
+    let place = Place::of(&arguments.cluster).await?;
     download_all(&place, arguments, console).await
 }
 
 /// The same on any cluster.
 pub(crate) async fn download_all(
-    place: &Place<'_>,
+    place: &Place,
     arguments: &BackupDownloadArguments,
     console: &mut Console,
 ) -> Result<Exit, Failure> {
@@ -107,13 +99,13 @@ fn harmless(location: &Location) -> Result<(), Failure> {
 
 /// Where pieces come from.
 struct Source<'a> {
-    place: &'a Place<'a>,
+    place: &'a Place,
     limit: std::time::Duration,
     request: SendJob,
 }
 
 async fn source<'a>(
-    place: &'a Place<'a>,
+    place: &'a Place,
     arguments: &BackupDownloadArguments,
     record: &Record,
     location: &Location,
@@ -127,12 +119,12 @@ async fn source<'a>(
         place,
         limit: arguments.job_timeout,
         request: SendJob {
-            namespace: place.namespace.to_owned(),
+            namespace: place.namespace.clone(),
             image: image(place, arguments.image.as_deref()).await?,
             storage: storage(place, location, given, record.storage.clone()).await?,
             run: location.run.clone(),
             folder: location.folder.clone(),
-            file: "archive",
+            file: StoredFile::Archive,
             offset: 0,
         },
     })
@@ -140,9 +132,9 @@ async fn source<'a>(
 
 /// All three files; the manifest gets its name last, as where it comes from: without it the folder is no backup.
 async fn download(source: &Source<'_>, record: &Record, to: &Path, console: &mut Console) -> Result<(), Failure> {
-    let files = ["objects.tar.zst.age", "verified.json", "manifest.json"];
-    let [archive, receipt, manifest] = files.map(|file| to.join(file));
-    let manifest_text = source.document("manifest").await?;
+    let files = [StoredFile::Archive, StoredFile::Receipt, StoredFile::Manifest];
+    let [archive, receipt, manifest] = files.map(|file| to.join(file.name()));
+    let manifest_text = source.document(StoredFile::Manifest).await?;
     if sha256(&manifest_text) != record.digest {
         return Err(differs(record, "manifest.json has another digest than the status says"));
     }
@@ -152,14 +144,14 @@ async fn download(source: &Source<'_>, record: &Record, to: &Path, console: &mut
             "manifest.json cannot be read: use the plugin of the operator's release",
         )
     })?;
-    let receipt_text = source.document("receipt").await?;
+    let receipt_text = source.document(StoredFile::Receipt).await?;
     let proven = serde_json::from_slice::<Receipt>(&receipt_text);
     if !proven.is_ok_and(|receipt| receipt.manifest_digest == record.digest) {
         return Err(differs(record, "verified.json is not that of this backup"));
     }
     let mut incoming = Incoming::create(&archive)?;
     while incoming.length() < described.archive.bytes {
-        let (piece, length) = source.piece("archive", incoming.length()).await?;
+        let (piece, length) = source.piece(StoredFile::Archive, incoming.length()).await?;
         if length != described.archive.bytes || piece.is_empty() {
             let text = format!(
                 "the archive has {length} bytes and should have {}",
@@ -189,7 +181,7 @@ fn differs(record: &Record, what: &str) -> Failure {
 
 impl Source<'_> {
     /// A manifest or receipt.
-    async fn document(&self, file: &'static str) -> Result<Vec<u8>, Failure> {
+    async fn document(&self, file: StoredFile) -> Result<Vec<u8>, Failure> {
         let mut whole = Vec::new();
         loop {
             let (piece, length) = self.piece(file, whole.len() as u64).await?;
@@ -198,22 +190,25 @@ impl Source<'_> {
                 return Ok(whole);
             }
             if piece.is_empty() || length > LONGEST_DOCUMENT {
-                let text = format!("the {file} of the backup has {length} bytes, and {} came", whole.len());
+                let text = format!(
+                    "{} of the backup has {length} bytes, and {} came",
+                    file.name(),
+                    whole.len()
+                );
                 return Err(Failure::new(Exit::Unexpected, text));
             }
         }
     }
 
     /// A piece from this byte on, and the length of the whole file.
-    async fn piece(&self, file: &'static str, offset: u64) -> Result<(Vec<u8>, u64), Failure> {
+    async fn piece(&self, file: StoredFile, offset: u64) -> Result<(Vec<u8>, u64), Failure> {
         let request = SendJob {
             file,
             offset,
             ..self.request.clone()
         };
         let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
-        let (client, namespace) = (self.place.client, self.place.namespace);
-        let ending: Ending<Piece> = to_its_end(client, namespace, &job, self.limit, self.place.pause).await?;
+        let ending: Ending<Piece> = to_its_end(self.place, &job, self.limit).await?;
         self.forget(&ending.job).await;
         let sent = ending.sum;
         if let Some(error) = sent.error {
@@ -223,7 +218,10 @@ impl Source<'_> {
         match piece {
             Some(piece) if piece.len() as u64 == sent.sent && sha256(&piece) == sent.digest => Ok((piece, sent.length)),
             _ => {
-                let text = format!("the log of Job {namespace}/{} is not what it wrote", ending.job);
+                let text = format!(
+                    "the log of Job {}/{} is not what it wrote",
+                    self.place.namespace, ending.job
+                );
                 Err(Failure::new(Exit::Unexpected, text).hint(
                     "may its log be read? Nodes have to keep logs of 10 MiB (containerLogMaxSize), which is the default",
                 ))
@@ -233,7 +231,7 @@ impl Source<'_> {
 
     /// The Job goes at once, with its log; where that is refused, it goes by itself after a while.
     async fn forget(&self, job: &str) {
-        let jobs = Api::<Job>::namespaced(self.place.client.clone(), self.place.namespace);
+        let jobs = Api::<Job>::namespaced(self.place.client.clone(), &self.place.namespace);
         let _ = call("remove the Job", jobs.delete(job, &DeleteParams::background())).await;
     }
 }

@@ -10,9 +10,36 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::failed;
+use crate::arguments::ClusterArguments;
+use crate::cluster::{self, failed};
 use crate::exit::Exit;
 use crate::failure::Failure;
+
+/// Pause between two looks at a Job.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Where the Jobs run.
+pub(crate) struct Place {
+    /// One that can write.
+    pub(crate) client: Client,
+    /// KKP's namespace.
+    pub(crate) namespace: String,
+    /// Between two looks at a Job.
+    pub(crate) pause: Duration,
+}
+
+impl Place {
+    /// The one that the command line names.
+    pub(super) async fn of(arguments: &ClusterArguments) -> Result<Self, Failure> {
+        let client = cluster::connect_to_write(arguments).await?;
+        let namespace = cluster::namespace(&client, arguments.namespace.as_deref()).await?;
+        Ok(Self {
+            client,
+            namespace,
+            pause: PAUSE,
+        })
+    }
+}
 
 /// How a Job ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,12 +79,15 @@ pub(crate) struct Counts {
 
 /// Creates the Job and waits for its end.
 pub(crate) async fn to_its_end<Sum: DeserializeOwned>(
-    client: &Client,
-    namespace: &str,
+    place: &Place,
     job: &Job,
     limit: Duration,
-    pause: Duration,
 ) -> Result<Ending<Sum>, Failure> {
+    let Place {
+        client,
+        namespace,
+        pause,
+    } = place;
     let jobs = Api::<Job>::namespaced(client.clone(), namespace);
     let created = call("create the Job", jobs.create(&PostParams::default(), job)).await;
     let name = created.map_err(|error| failed(&error))?.name_any();
@@ -67,7 +97,7 @@ pub(crate) async fn to_its_end<Sum: DeserializeOwned>(
             if ended(&job.map_err(|error| failed(&error))?) {
                 return Ok(());
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(*pause).await;
         }
     };
     tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {

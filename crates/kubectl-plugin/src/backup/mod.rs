@@ -17,9 +17,11 @@ use crate::failure::Failure;
 
 #[cfg(test)]
 pub(crate) use download::download_all;
+#[cfg(test)]
+pub(crate) use job::Place;
 pub(crate) use records::{Record, records};
 #[cfg(test)]
-pub(crate) use restore::{Place, carry_out};
+pub(crate) use restore::carry_out;
 #[cfg(test)]
 pub(crate) use verify::check_all;
 

@@ -1,8 +1,6 @@
 //! `backup restore`: a Job makes the plan, a person confirms it by typing where the backup lies, a second Job carries it out. Talks to
 //! the master; its client can write, and creates Jobs.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kkp_upgrade_api::BackupStorage;
@@ -12,9 +10,9 @@ use kkp_upgrade_operator::call::call;
 use kkp_upgrade_operator::execute::backup::{SeedKubeconfig, reference};
 use kkp_upgrade_operator::execute::restore::RestoreJob;
 use kkp_upgrade_operator::permissions::{OPERATOR, RESTORE};
-use kube::{Api, Client};
+use kube::Api;
 
-use super::job::{Ending, Sum, to_its_end};
+use super::job::{Ending, Place, Sum, to_its_end};
 use super::place::{Given, Location};
 use super::records;
 use crate::arguments::BackupRestoreArguments;
@@ -23,33 +21,18 @@ use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// Pause between two looks at a Job.
-pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// The target that is the master itself.
 const MASTER: &str = "master";
 
-/// Where the Jobs run.
-pub(crate) struct Place<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) namespace: &'a str,
-    pub(crate) pause: Duration,
-}
-
 /// Plans, asks, and restores.
 pub(crate) async fn run(arguments: &BackupRestoreArguments, console: &mut Console) -> Result<Exit, Failure> {
-    let client = cluster::connect_to_write(&arguments.cluster).await?;
-    let namespace = cluster::namespace(&client, arguments.cluster.namespace.as_deref()).await?;
-    let place = Place {
-        client: &client,
-        namespace: &namespace,
-        pause: PAUSE,
-    };
+    let place = Place::of(&arguments.cluster).await?;
     carry_out(&place, arguments, console).await
 }
 
 /// The same on any cluster.
 pub(crate) async fn carry_out(
-    place: &Place<'_>,
+    place: &Place,
     arguments: &BackupRestoreArguments,
     console: &mut Console,
 ) -> Result<Exit, Failure> {
@@ -89,7 +72,7 @@ enum Step {
 }
 
 async fn plan(
-    place: &Place<'_>,
+    place: &Place,
     arguments: &BackupRestoreArguments,
     location: &str,
     request: RestoreJob,
@@ -128,24 +111,20 @@ async fn plan(
     }
 }
 
-async fn job(
-    place: &Place<'_>,
-    arguments: &BackupRestoreArguments,
-    request: &RestoreJob,
-) -> Result<Ending<Sum>, Failure> {
+async fn job(place: &Place, arguments: &BackupRestoreArguments, request: &RestoreJob) -> Result<Ending<Sum>, Failure> {
     let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
-    to_its_end(place.client, place.namespace, &job, arguments.job_timeout, place.pause).await
+    to_its_end(place, &job, arguments.job_timeout).await
 }
 
-fn stopped(place: &Place<'_>, ending: &Ending<Sum>) -> Result<(), Failure> {
+fn stopped(place: &Place, ending: &Ending<Sum>) -> Result<(), Failure> {
     let Some(error) = &ending.sum.error else { return Ok(()) };
     let hint = format!("the whole log: kubectl -n {} logs job/{}", place.namespace, ending.job);
     Err(Failure::new(Exit::Blocked, error.clone()).hint(hint))
 }
 
 /// The account is not always there, and a Job without it would wait for ever.
-async fn account(place: &Place<'_>) -> Result<(), Failure> {
-    let accounts = Api::<ServiceAccount>::namespaced(place.client.clone(), place.namespace);
+async fn account(place: &Place) -> Result<(), Failure> {
+    let accounts = Api::<ServiceAccount>::namespaced(place.client.clone(), &place.namespace);
     let what = format!("ServiceAccount {}/{RESTORE}", place.namespace);
     match call(what.clone(), accounts.get(RESTORE)).await {
         Ok(_) => Ok(()),
@@ -156,7 +135,7 @@ async fn account(place: &Place<'_>) -> Result<(), Failure> {
 }
 
 /// The backup that is meant, and the Job for its plan.
-async fn request(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result<(String, RestoreJob), Failure> {
+async fn request(place: &Place, arguments: &BackupRestoreArguments) -> Result<(String, RestoreJob), Failure> {
     let chosen = chosen(place, arguments).await?;
     let location = Location::parse(&chosen.location)?;
     let given = Given {
@@ -166,7 +145,7 @@ async fn request(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Resul
     };
     let storage = storage(place, &location, given, chosen.storage).await?;
     let request = RestoreJob {
-        namespace: place.namespace.to_owned(),
+        namespace: place.namespace.clone(),
         image: image(place, arguments.image.as_deref()).await?,
         storage,
         run: location.run,
@@ -183,7 +162,7 @@ async fn request(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Resul
 
 /// Where a backup of this location lies; `named` is what its KKPUpgrade says now.
 pub(super) async fn storage(
-    place: &Place<'_>,
+    place: &Place,
     location: &Location,
     given: Given<'_>,
     named: Option<BackupStorage>,
@@ -195,8 +174,8 @@ pub(super) async fn storage(
 }
 
 /// The claim of the operator's flag.
-async fn of_the_operator(place: &Place<'_>, folder: Option<&str>) -> Result<Storage, Failure> {
-    let found = cluster::default_claim(place.client, place.namespace).await;
+async fn of_the_operator(place: &Place, folder: Option<&str>) -> Result<Storage, Failure> {
+    let found = cluster::default_claim(&place.client, &place.namespace).await;
     let claim = found.map_err(|error| failed(&error))?.ok_or_else(|| {
         Failure::new(Exit::Usage, "nobody says on which claim the backup lies").hint("name it with --claim")
     })?;
@@ -211,7 +190,7 @@ struct Chosen {
     storage: Option<BackupStorage>,
 }
 
-async fn chosen(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result<Chosen, Failure> {
+async fn chosen(place: &Place, arguments: &BackupRestoreArguments) -> Result<Chosen, Failure> {
     if let Some(location) = &arguments.location {
         return Ok(Chosen {
             location: location.clone(),
@@ -221,7 +200,7 @@ async fn chosen(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result
     }
     let name = arguments.name.as_deref().unwrap_or_default();
     let target = &arguments.target;
-    let all = records(place.client, place.namespace, Some(name)).await?;
+    let all = records(&place.client, &place.namespace, Some(name)).await?;
     let record = all.iter().find(|record| record.target == *target).ok_or_else(|| {
         let targets: Vec<&str> = all.iter().map(|record| record.target.as_str()).collect();
         Failure::new(
@@ -238,11 +217,11 @@ async fn chosen(place: &Place<'_>, arguments: &BackupRestoreArguments) -> Result
 }
 
 /// The operator's image, unless another one is given.
-pub(super) async fn image(place: &Place<'_>, given: Option<&str>) -> Result<String, Failure> {
+pub(super) async fn image(place: &Place, given: Option<&str>) -> Result<String, Failure> {
     if let Some(image) = given {
         return Ok(image.to_owned());
     }
-    let deployments = Api::<Deployment>::namespaced(place.client.clone(), place.namespace);
+    let deployments = Api::<Deployment>::namespaced(place.client.clone(), &place.namespace);
     let what = format!("Deployment {}/{OPERATOR}", place.namespace);
     let found = call(what, deployments.get(OPERATOR))
         .await
@@ -255,14 +234,14 @@ pub(super) async fn image(place: &Place<'_>, given: Option<&str>) -> Result<Stri
 }
 
 /// A seed is restored with the kubeconfig that its Seed names, as it is backed up.
-async fn kubeconfig(place: &Place<'_>, target: &str) -> Result<Option<SeedKubeconfig>, Failure> {
+async fn kubeconfig(place: &Place, target: &str) -> Result<Option<SeedKubeconfig>, Failure> {
     if target == MASTER {
         return Ok(None);
     }
-    let seeds = Api::<Seed>::namespaced(place.client.clone(), place.namespace);
+    let seeds = Api::<Seed>::namespaced(place.client.clone(), &place.namespace);
     let seed = call(format!("Seed {}/{target}", place.namespace), seeds.get(target)).await;
     let seed = seed.map_err(|error| failed(&error).hint("restore the master first: the Seed comes back with it"))?;
-    reference(&seed, place.namespace)
+    reference(&seed, &place.namespace)
         .map(Some)
         .map_err(|problem| Failure::new(Exit::Unexpected, format!("Seed {target}: {problem}")))
 }

@@ -4,12 +4,11 @@
 use kkp_upgrade_operator::execute::check::CheckJob;
 use serde::{Deserialize, Serialize};
 
-use super::job::{Ending, printable, to_its_end};
+use super::job::{Ending, Place, printable, to_its_end};
 use super::place::{Given, Location};
-use super::restore::{PAUSE, Place, image, storage};
+use super::restore::{image, storage};
 use super::{Record, records};
 use crate::arguments::{BackupOutput, BackupVerifyArguments, BucketFlags};
-use crate::cluster;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -87,19 +86,13 @@ impl Verdict {
 
 /// Verifies them, one after the other: a claim may be mounted on one node at a time.
 pub(super) async fn run(arguments: &BackupVerifyArguments, console: &mut Console) -> Result<Exit, Failure> {
-    let client = cluster::connect_to_write(&arguments.cluster).await?;
-    let namespace = cluster::namespace(&client, arguments.cluster.namespace.as_deref()).await?;
-    let place = Place {
-        client: &client,
-        namespace: &namespace,
-        pause: PAUSE,
-    };
+    let place = Place::of(&arguments.cluster).await?;
     check_all(&place, arguments, console).await
 }
 
 /// The same on any cluster.
 pub(crate) async fn check_all(
-    place: &Place<'_>,
+    place: &Place,
     arguments: &BackupVerifyArguments,
     console: &mut Console,
 ) -> Result<Exit, Failure> {
@@ -128,8 +121,8 @@ pub(crate) async fn check_all(
 }
 
 /// The backups that are meant: those of all targets, or that of one.
-pub(super) async fn wanted(place: &Place<'_>, name: &str, target: Option<&str>) -> Result<Vec<Record>, Failure> {
-    let all = records(place.client, place.namespace, Some(name)).await?;
+pub(super) async fn wanted(place: &Place, name: &str, target: Option<&str>) -> Result<Vec<Record>, Failure> {
+    let all = records(&place.client, &place.namespace, Some(name)).await?;
     let Some(target) = target else {
         return Ok(all);
     };
@@ -142,7 +135,7 @@ pub(super) async fn wanted(place: &Place<'_>, name: &str, target: Option<&str>) 
     Ok(found)
 }
 
-async fn check(place: &Place<'_>, arguments: &BackupVerifyArguments, record: &Record) -> Result<Verdict, Failure> {
+async fn check(place: &Place, arguments: &BackupVerifyArguments, record: &Record) -> Result<Verdict, Failure> {
     let location = Location::parse(&record.location)?;
     let given = Given {
         claim: None,
@@ -150,7 +143,7 @@ async fn check(place: &Place<'_>, arguments: &BackupVerifyArguments, record: &Re
         bucket: &BucketFlags::default(),
     };
     let request = CheckJob {
-        namespace: place.namespace.to_owned(),
+        namespace: place.namespace.clone(),
         image: image(place, arguments.image.as_deref()).await?,
         storage: storage(place, &location, given, record.storage.clone()).await?,
         run: location.run,
@@ -163,7 +156,6 @@ async fn check(place: &Place<'_>, arguments: &BackupVerifyArguments, record: &Re
         identity_optional: arguments.identity_secret.is_none(),
     };
     let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
-    let ending: Ending<Found> =
-        to_its_end(place.client, place.namespace, &job, arguments.job_timeout, place.pause).await?;
+    let ending: Ending<Found> = to_its_end(place, &job, arguments.job_timeout).await?;
     Ok(Verdict::new(record, &ending.sum))
 }

@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use clap::Parser as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
@@ -12,9 +10,9 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::fake_api::FakeApi;
-use super::{Outcome, command};
-use crate::arguments::{Arguments, BackupCommand, BackupOutput, Command};
-use crate::backup::{Place, carry_out, records, show};
+use super::{Outcome, backup, command};
+use crate::arguments::BackupOutput;
+use crate::backup::{records, show};
 use crate::console::Console;
 use crate::exit::Exit;
 
@@ -145,25 +143,7 @@ impl Cluster {
     }
 
     async fn restore(&self, flags: &[&str], answer: &str) -> Outcome {
-        let line = ["kubectl-kkp_upgrade", "backup", "restore"].iter().chain(flags);
-        let Command::Backup(BackupCommand::Restore(arguments)) = Arguments::try_parse_from(line).unwrap().command
-        else {
-            panic!("not `backup restore`")
-        };
-        let (mut console, output, errors) = Console::capturing(answer, 120);
-        let client = self.client();
-        let place = Place {
-            client: &client,
-            namespace: "kubermatic",
-            pause: Duration::from_millis(1),
-        };
-        let exit = carry_out(&place, &arguments, &mut console)
-            .await
-            .unwrap_or_else(|failure| {
-                failure.tell(&mut console, false);
-                failure.exit
-            });
-        Outcome::of(exit, &output, &errors)
+        backup(self.client(), &[&["restore"], flags].concat(), answer).await
     }
 
     /// Command lines of the Jobs so far.

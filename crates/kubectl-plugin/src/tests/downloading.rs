@@ -3,10 +3,8 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::Engine as _;
-use clap::Parser as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kkp_upgrade_core::request::sha256;
@@ -15,10 +13,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::backups::{upgrade, upgrade_on_s3};
-use super::{Outcome, command};
-use crate::arguments::{Arguments, BackupCommand, Command};
-use crate::backup::{Place, download_all};
-use crate::console::Console;
+use super::{Outcome, backup, command};
 use crate::exit::Exit;
 
 /// A cluster with a stored backup, whose Jobs send ten bytes each.
@@ -127,25 +122,7 @@ impl Depot {
 
     async fn download(&self, to: &Path) -> Outcome {
         let to = format!("--to={}", to.display());
-        let line = ["kubectl-kkp_upgrade", "backup", "download", "to-2-31", &to];
-        let Command::Backup(BackupCommand::Download(arguments)) = Arguments::try_parse_from(line).unwrap().command
-        else {
-            panic!("not `backup download`")
-        };
-        let (mut console, output, errors) = Console::capturing("", 200);
-        let client = self.client();
-        let place = Place {
-            client: &client,
-            namespace: "kubermatic",
-            pause: Duration::from_millis(1),
-        };
-        let exit = download_all(&place, &arguments, &mut console)
-            .await
-            .unwrap_or_else(|failure| {
-                failure.tell(&mut console, false);
-                failure.exit
-            });
-        Outcome::of(exit, &output, &errors)
+        backup(self.client(), &["download", "to-2-31", &to], "").await
     }
 }
 

@@ -10,7 +10,13 @@ mod showing_rules;
 mod verifying;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
+use clap::Parser as _;
+use kube::Client;
+
+use crate::arguments::{Arguments, BackupCommand, Command};
+use crate::backup::{Place, carry_out, check_all, download_all};
 use crate::console::{Capture, Console};
 use crate::exit::Exit;
 
@@ -47,6 +53,31 @@ pub(super) async fn command(arguments: &[&str], input: &str) -> Outcome {
     let program = std::iter::once("kubectl-kkp_upgrade");
     let arguments: Vec<OsString> = program.chain(arguments.iter().copied()).map(OsString::from).collect();
     let exit = Box::pin(crate::execute(arguments, &mut console)).await;
+    Outcome::of(exit, &output, &errors)
+}
+
+/// Runs a command of `backup` that makes Jobs, on any cluster; the answer is what a person types.
+pub(super) async fn backup(client: Client, line: &[&str], answer: &str) -> Outcome {
+    let line = ["kubectl-kkp_upgrade", "backup"].iter().chain(line);
+    let Command::Backup(command) = Arguments::try_parse_from(line).unwrap().command else {
+        panic!("not `backup`")
+    };
+    let (mut console, output, errors) = Console::capturing(answer, 300);
+    let place = Place {
+        client,
+        namespace: "kubermatic".to_owned(),
+        pause: Duration::from_millis(1),
+    };
+    let outcome = match &command {
+        BackupCommand::Restore(arguments) => carry_out(&place, arguments, &mut console).await,
+        BackupCommand::Verify(arguments) => check_all(&place, arguments, &mut console).await,
+        BackupCommand::Download(arguments) => download_all(&place, arguments, &mut console).await,
+        other => panic!("{other:?} makes no Job"),
+    };
+    let exit = outcome.unwrap_or_else(|failure| {
+        failure.tell(&mut console, false);
+        failure.exit
+    });
     Outcome::of(exit, &output, &errors)
 }
 

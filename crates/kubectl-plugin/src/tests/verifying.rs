@@ -1,36 +1,13 @@
 //! `backup verify`: which Jobs it starts, and what it makes of their last words.
 
-use std::time::Duration;
-
-use clap::Parser as _;
 use serde_json::{Value, json};
 
 use super::backups::{Cluster, upgrade, upgrade_on_s3};
-use super::{Outcome, command};
-use crate::arguments::{Arguments, BackupCommand, Command};
-use crate::backup::{Place, check_all};
-use crate::console::Console;
+use super::{Outcome, backup, command};
 use crate::exit::Exit;
 
 async fn verify(cluster: &Cluster, flags: &[&str]) -> Outcome {
-    let line = ["kubectl-kkp_upgrade", "backup", "verify"].iter().chain(flags);
-    let Command::Backup(BackupCommand::Verify(arguments)) = Arguments::try_parse_from(line).unwrap().command else {
-        panic!("not `backup verify`")
-    };
-    let (mut console, output, errors) = Console::capturing("", 300);
-    let client = cluster.client();
-    let place = Place {
-        client: &client,
-        namespace: "kubermatic",
-        pause: Duration::from_millis(1),
-    };
-    let exit = check_all(&place, &arguments, &mut console)
-        .await
-        .unwrap_or_else(|failure| {
-            failure.tell(&mut console, false);
-            failure.exit
-        });
-    Outcome::of(exit, &output, &errors)
+    backup(cluster.client(), &[&["verify"], flags].concat(), "").await
 }
 
 fn whole() -> Value {

@@ -1,13 +1,13 @@
 //! The backup Job of one target. Reads the Seed live, because the Job mounts just the one key of the Secret with the seed's
 //! kubeconfig; writes nothing.
 
-use k8s_openapi::api::core::v1::{Container, KeyToPath, SecretVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{KeyToPath, SecretVolumeSource, Volume};
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
 use kkp_upgrade_kkp::types::{Field, Seed};
 use kube::{Api, Client};
 
 use super::backup_storage::{Mounted, mounted, read_only};
-use super::job::{PROGRAM, Place, Work, resources};
+use super::job::{Place, Work};
 use crate::call::{CallError, call};
 
 /// ServiceAccount of backups.
@@ -96,30 +96,20 @@ pub(super) fn work(
     };
     let mut mounted = mounted(storage).map_err(|problem| CallError::unusable(what(), problem))?;
     mounted.extend(kubeconfig.map(kubeconfig_mounted));
-    let mut arguments = vec![
+    mounted.arguments.extend([
         format!("--target={}", intent.target),
         format!("--namespace={}", place.namespace),
         format!("--name={folder}"),
         format!("--platform-version={platform_version}"),
-    ];
-    arguments.extend(mounted.arguments);
-    arguments.extend(recipients.iter().map(|recipient| format!("--recipient={recipient}")));
-    arguments.extend(cluster_uid.iter().map(|uid| format!("--cluster-uid={uid}")));
+    ]);
+    let recipients = recipients.iter().map(|recipient| format!("--recipient={recipient}"));
+    mounted.arguments.extend(recipients);
+    let cluster_uid = cluster_uid.iter().map(|uid| format!("--cluster-uid={uid}"));
+    mounted.arguments.extend(cluster_uid);
     Ok(Work {
-        service_account: SERVICE_ACCOUNT,
         // A seed is spoken to with the seed's kubeconfig; the master's token has no business there.
         token: kubeconfig.is_none(),
-        init_containers: Vec::new(),
-        container: Container {
-            name: "backup".to_owned(),
-            image: Some(place.image.to_owned()),
-            command: Some(vec![PROGRAM.to_owned(), "backup".to_owned()]),
-            args: Some(arguments),
-            resources: Some(resources("100m", "128Mi", "1Gi")),
-            volume_mounts: Some(mounted.mounts),
-            ..Container::default()
-        },
-        volumes: mounted.volumes,
+        ..Work::of_program("backup", place.image, mounted)
     })
 }
 

@@ -2,12 +2,10 @@
 //! aside: it gets no token.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Container;
 use kkp_upgrade_core::request::Storage;
 
-use super::backup::SERVICE_ACCOUNT;
-use super::backup_storage::{Mounted, mounted};
-use super::job::{PROGRAM, Work, resources};
+use super::backup_storage::mounted;
+use super::job::Work;
 use super::restore::{KEPT, by_hand, identity_mounted};
 
 /// Name of check Jobs, in the label [`NAME_LABEL`](super::restore::NAME_LABEL).
@@ -42,34 +40,16 @@ impl CheckJob {
     pub fn manifest(&self) -> Result<Job, String> {
         let mut mounted = mounted(&self.storage)?;
         mounted.extend([identity_mounted(&self.identity_secret, self.identity_optional)]);
-        let Mounted {
-            mut arguments,
-            mounts,
-            volumes,
-        } = mounted.reading_only();
-        arguments.extend([
+        let mut mounted = mounted.reading_only();
+        mounted.arguments.extend([
             format!("--name={}", self.run),
             format!("--folder={}", self.folder),
             format!("--manifest-digest={}", self.manifest_digest),
         ]);
         if self.identity_optional {
-            arguments.push("--identity-optional".to_owned());
+            mounted.arguments.push("--identity-optional".to_owned());
         }
-        let work = Work {
-            service_account: SERVICE_ACCOUNT,
-            token: false,
-            init_containers: Vec::new(),
-            container: Container {
-                name: "check".to_owned(),
-                image: Some(self.image.clone()),
-                command: Some(vec![PROGRAM.to_owned(), "check".to_owned()]),
-                args: Some(arguments),
-                resources: Some(resources("100m", "128Mi", "1Gi")),
-                volume_mounts: Some(mounts),
-                ..Container::default()
-            },
-            volumes,
-        };
+        let work = Work::of_program("check", &self.image, mounted);
         Ok(by_hand(NAME, &self.namespace, KEPT, work))
     }
 }

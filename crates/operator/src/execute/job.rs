@@ -19,6 +19,8 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, Propagation
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::backup::SERVICE_ACCOUNT;
+use super::backup_storage::Mounted;
 use super::{backup, installer, post, retention};
 use crate::call::{CallError, call};
 use crate::context::{Context, FIELD_MANAGER, INTENT_ANNOTATION, UPGRADE_LABEL};
@@ -58,6 +60,27 @@ pub(super) struct Work {
     pub(super) init_containers: Vec<Container>,
     pub(super) container: Container,
     pub(super) volumes: Vec<Volume>,
+}
+
+impl Work {
+    /// A command of our own program, by the account of backups and without a token.
+    pub(super) fn of_program(command: &str, image: &str, mounted: Mounted) -> Self {
+        Self {
+            service_account: SERVICE_ACCOUNT,
+            token: false,
+            init_containers: Vec::new(),
+            container: Container {
+                name: command.to_owned(),
+                image: Some(image.to_owned()),
+                command: Some(vec![PROGRAM.to_owned(), command.to_owned()]),
+                args: Some(mounted.arguments),
+                resources: Some(resources("100m", "128Mi", "1Gi")),
+                volume_mounts: Some(mounted.mounts),
+                ..Container::default()
+            },
+            volumes: mounted.volumes,
+        }
+    }
 }
 
 /// Creates the Job, or finds that it was created already with the same intent.

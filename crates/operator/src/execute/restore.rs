@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Container, KeyToPath, PodTemplateSpec, SecretVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{KeyToPath, PodTemplateSpec, SecretVolumeSource, Volume};
 use kkp_upgrade_core::request::Storage;
 use kube::api::ObjectMeta;
 
 use super::backup::{SeedKubeconfig, kubeconfig_mounted};
 use super::backup_storage::{Mounted, mounted, read_only};
-use super::job::{PROGRAM, Work, pod, resources};
+use super::job::{Work, pod};
 use crate::permissions::RESTORE;
 
 /// Label of restore Jobs and their Pods: `app.kubernetes.io/name`.
@@ -61,26 +61,12 @@ impl RestoreJob {
         let mut mounted = mounted(&self.storage)?;
         mounted.extend([identity_mounted(&self.identity_secret, false)]);
         mounted.extend(self.kubeconfig.as_ref().map(kubeconfig_mounted));
-        let Mounted {
-            mut arguments,
-            mounts,
-            volumes,
-        } = mounted.reading_only();
-        arguments.extend(self.arguments());
+        let mut mounted = mounted.reading_only();
+        mounted.arguments.extend(self.arguments());
         Ok(Work {
             service_account: RESTORE,
             token: self.kubeconfig.is_none(),
-            init_containers: Vec::new(),
-            container: Container {
-                name: "restore".to_owned(),
-                image: Some(self.image.clone()),
-                command: Some(vec![PROGRAM.to_owned(), "restore".to_owned()]),
-                args: Some(arguments),
-                resources: Some(resources("100m", "128Mi", "1Gi")),
-                volume_mounts: Some(mounts),
-                ..Container::default()
-            },
-            volumes,
+            ..Work::of_program("restore", &self.image, mounted)
         })
     }
 

@@ -1,12 +1,10 @@
 //! The Job that removes older backups: it mounts the storage as a backup Job does, and reads the KKPUpgrades with the same account.
 //! Talks to nothing.
 
-use k8s_openapi::api::core::v1::Container;
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
 
-use super::backup::SERVICE_ACCOUNT;
 use super::backup_storage::mounted;
-use super::job::{PROGRAM, Place, Work, resources};
+use super::job::{Place, Work};
 use crate::call::CallError;
 
 pub(super) fn work(place: Place<'_>, intent: &JobIntent) -> Result<Work, CallError> {
@@ -19,24 +17,15 @@ pub(super) fn work(place: Place<'_>, intent: &JobIntent) -> Result<Work, CallErr
     else {
         return Err(CallError::unusable(what(), "the intent is not that of retention"));
     };
-    let mounted = mounted(storage).map_err(|problem| CallError::unusable(what(), problem))?;
-    let mut arguments = vec![format!("--namespace={}", place.namespace), format!("--keep={keep}")];
-    arguments.extend(clusters.iter().map(|(target, uid)| format!("--cluster={target}={uid}")));
-    arguments.extend(mounted.arguments);
+    let mut mounted = mounted(storage).map_err(|problem| CallError::unusable(what(), problem))?;
+    mounted
+        .arguments
+        .extend([format!("--namespace={}", place.namespace), format!("--keep={keep}")]);
+    let clusters = clusters.iter().map(|(target, uid)| format!("--cluster={target}={uid}"));
+    mounted.arguments.extend(clusters);
     Ok(Work {
-        service_account: SERVICE_ACCOUNT,
         token: true,
-        init_containers: Vec::new(),
-        container: Container {
-            name: "retention".to_owned(),
-            image: Some(place.image.to_owned()),
-            command: Some(vec![PROGRAM.to_owned(), "retention".to_owned()]),
-            args: Some(arguments),
-            resources: Some(resources("100m", "128Mi", "1Gi")),
-            volume_mounts: Some(mounted.mounts),
-            ..Container::default()
-        },
-        volumes: mounted.volumes,
+        ..Work::of_program("retention", place.image, mounted)
     })
 }
 
@@ -46,6 +35,7 @@ mod tests {
 
     use super::*;
     use crate::arguments::{Arguments, Command};
+    use crate::execute::backup::SERVICE_ACCOUNT;
     use crate::execute::job::manifest;
     use crate::execute::tests::{backup_on_s3, retention};
     use crate::retention::RetentionArguments;

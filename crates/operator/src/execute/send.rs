@@ -2,12 +2,11 @@
 //! neither does its Pod, the storage aside: it gets no token.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Container;
+use kkp_upgrade_backup::StoredFile;
 use kkp_upgrade_core::request::Storage;
 
-use super::backup::SERVICE_ACCOUNT;
-use super::backup_storage::{Mounted, mounted};
-use super::job::{PROGRAM, Work, resources};
+use super::backup_storage::mounted;
+use super::job::Work;
 use super::restore::by_hand;
 
 /// Name of these Jobs, in the label [`NAME_LABEL`](super::restore::NAME_LABEL).
@@ -29,8 +28,8 @@ pub struct SendJob {
     pub run: String,
     /// Its folder in that of the run.
     pub folder: String,
-    /// Which file: `archive`, `manifest` or `receipt`.
-    pub file: &'static str,
+    /// Which file.
+    pub file: StoredFile,
     /// Where the piece begins, in bytes.
     pub offset: u64,
 }
@@ -41,32 +40,14 @@ impl SendJob {
     /// # Errors
     /// When the folder leaves its volume.
     pub fn manifest(&self) -> Result<Job, String> {
-        let Mounted {
-            mut arguments,
-            mounts,
-            volumes,
-        } = mounted(&self.storage)?.reading_only();
-        arguments.extend([
+        let mut mounted = mounted(&self.storage)?.reading_only();
+        mounted.arguments.extend([
             format!("--name={}", self.run),
             format!("--folder={}", self.folder),
             format!("--file={}", self.file),
             format!("--offset={}", self.offset),
         ]);
-        let work = Work {
-            service_account: SERVICE_ACCOUNT,
-            token: false,
-            init_containers: Vec::new(),
-            container: Container {
-                name: "send".to_owned(),
-                image: Some(self.image.clone()),
-                command: Some(vec![PROGRAM.to_owned(), "send".to_owned()]),
-                args: Some(arguments),
-                resources: Some(resources("100m", "128Mi", "1Gi")),
-                volume_mounts: Some(mounts),
-                ..Container::default()
-            },
-            volumes,
-        };
+        let work = Work::of_program("send", &self.image, mounted);
         Ok(by_hand(NAME, &self.namespace, KEPT, work))
     }
 }
@@ -74,18 +55,13 @@ impl SendJob {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use kkp_upgrade_backup::StoredFile;
 
     use super::*;
     use crate::arguments::{Arguments, Command};
 
     #[test]
     fn the_program_understands_the_job_which_can_write_nothing_and_knows_no_cluster() {
-        for (file, meant) in [
-            ("archive", StoredFile::Archive),
-            ("manifest", StoredFile::Manifest),
-            ("receipt", StoredFile::Receipt),
-        ] {
+        for file in [StoredFile::Archive, StoredFile::Manifest, StoredFile::Receipt] {
             let request = SendJob {
                 namespace: "kubermatic".to_owned(),
                 image: "image".to_owned(),
@@ -111,7 +87,7 @@ mod tests {
             let Command::Send(arguments) = Arguments::try_parse_from(line).unwrap().command else {
                 panic!("not `send`")
             };
-            assert_eq!((arguments.file, arguments.offset), (meant, 7));
+            assert_eq!((arguments.file, arguments.offset), (file, 7));
             assert_eq!((arguments.name.as_str(), arguments.folder.as_str()), ("run-1", "eu_2"));
         }
     }
