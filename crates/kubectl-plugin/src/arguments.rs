@@ -11,7 +11,7 @@ use crate::console::ColourChoice;
 
 pub use backup::{
     BackupCommand, BackupDownloadArguments, BackupListArguments, BackupOutput, BackupRestoreArguments,
-    BackupShowArguments, BackupVerifyArguments, BucketFlags,
+    BackupShowArguments, BackupVerifyArguments, BucketFlags, StoredBackup,
 };
 
 /// Looks before an upgrade of the Kubermatic Kubernetes Platform: makes the plan that the operator would make, explains the

@@ -4,6 +4,8 @@
 //! A permission stands here together with the call that needs it, never before. What is read on seeds needs nothing
 //! here: seeds are read with the kubeconfig that the Seed names.
 
+mod backup;
+mod operator;
 mod reader;
 mod restore;
 
@@ -114,15 +116,15 @@ pub const ACCOUNTS: [Account; 3] = [
         grants: &[
             Grant {
                 place: Place::Cluster,
-                permissions: OPERATOR_CLUSTER,
+                permissions: operator::CLUSTER,
             },
             Grant {
                 place: Place::Namespace,
-                permissions: OPERATOR_NAMESPACE,
+                permissions: operator::IN_NAMESPACE,
             },
             Grant {
                 place: Place::ChartNamespaces,
-                permissions: OPERATOR_CHARTS,
+                permissions: operator::CHARTS,
             },
         ],
     },
@@ -142,324 +144,19 @@ pub const ACCOUNTS: [Account; 3] = [
         grants: &[
             Grant {
                 place: Place::Cluster,
-                permissions: BACKUP_CLUSTER,
+                permissions: backup::CLUSTER,
             },
             Grant {
                 place: Place::Namespace,
-                permissions: BACKUP_CONTENT,
+                permissions: backup::CONTENT,
             },
             Grant {
                 place: Place::ChartNamespaces,
-                permissions: BACKUP_CONTENT,
+                permissions: backup::CONTENT,
             },
         ],
     },
 ];
-
-const OPERATOR_CLUSTER: &[Permission] = &[
-    permission(
-        OURS,
-        &["kkpupgrades"],
-        READ,
-        "the watch; one in a wrong namespace is told so",
-    ),
-    permission(
-        OURS,
-        &["kkpupgrades/status"],
-        &["update"],
-        "every state is written with PUT under a resourceVersion",
-    ),
-    permission(
-        &["events.k8s.io"],
-        &["events"],
-        &["create", "patch"],
-        "events on the KKPUpgrade; repeats are counted up",
-    ),
-    permission(
-        KKP,
-        &["clusters", "addons"],
-        READ,
-        "state of user clusters where the master is a seed",
-    ),
-    permission(
-        &["apiextensions.k8s.io"],
-        &["customresourcedefinitions"],
-        &["get", "list"],
-        "evidence: the version annotation of KKP's CRDs; at start: our own CRD is there; rules about CRDs of others",
-    ),
-    permission(
-        &["storage.k8s.io"],
-        &["storageclasses"],
-        &["get", "list"],
-        "rules: `kubermatic-fast` exists, or the installer stops",
-    ),
-    permission(
-        KKP,
-        &[
-            "clustertemplates",
-            "constrainttemplates",
-            "groupprojectbindings",
-            "kubermaticsettings",
-            "presets",
-        ],
-        LIST,
-        "rules about KKP's settings",
-    ),
-    permission(
-        KKP,
-        &["clustertemplates"],
-        &["patch"],
-        "fixes that spec.fixes asks for, with our note of what was there in the same PATCH",
-    ),
-    permission(
-        &["apps.kubermatic.k8c.io"],
-        &["applicationdefinitions"],
-        LIST,
-        "rules about KKP's settings",
-    ),
-    permission(
-        &["apps"],
-        &["deployments", "statefulsets", "daemonsets"],
-        LIST,
-        "rules: what KKP and its charts run is rolled out, in the namespaces of the charts",
-    ),
-    permission(
-        CORE,
-        &["pods", "services", "nodes", "persistentvolumes"],
-        LIST,
-        "rules about health, safety and availability of what KKP and its charts run",
-    ),
-    permission(
-        &["policy"],
-        &["poddisruptionbudgets"],
-        LIST,
-        "rules about the availability of what KKP and its charts run",
-    ),
-    permission(
-        &["discovery.k8s.io"],
-        &["endpointslices"],
-        LIST,
-        "rule: the API server of the master has peers",
-    ),
-    Permission {
-        groups: &["admissionregistration.k8s.io"],
-        resources: &["validatingadmissionpolicies"],
-        names: &["safe-upgrades.gateway.networking.k8s.io"],
-        verbs: &["get"],
-        why: "rule: a policy that refuses the CRDs of Gateway API which KKP brings",
-    },
-    permission(
-        &["networking.k8s.io"],
-        &["ingresses"],
-        LIST,
-        "rules about the way from Ingress to Gateway API",
-    ),
-    permission(
-        &["gateway.networking.k8s.io"],
-        &["gateways", "httproutes"],
-        LIST,
-        "rules about the way from Ingress to Gateway API",
-    ),
-    permission(
-        &["gateway.envoyproxy.io"],
-        &["envoyproxies", "securitypolicies"],
-        LIST,
-        "rules about objects of Envoy Gateway that are not KKP's",
-    ),
-    permission(
-        &["cert-manager.io"],
-        &["certificates", "clusterissuers", "issuers"],
-        LIST,
-        "rules about certificates and how they are issued",
-    ),
-    permission(
-        &["velero.io"],
-        &["backupstoragelocations", "schedules", "backups"],
-        LIST,
-        "rules about backups by Velero, where it is installed",
-    ),
-    permission(
-        CORE,
-        &["namespaces"],
-        &["get", "list"],
-        "the UID of kube-system tells whether a Seed is this very cluster; which of KKP's namespaces exist; rules about namespaces",
-    ),
-    permission(
-        &["authorization.k8s.io"],
-        &[
-            "selfsubjectrulesreviews",
-            "selfsubjectaccessreviews",
-            "subjectaccessreviews",
-        ],
-        &["create"],
-        "rule: our accounts may do what a run needs. Only questions; the first two everybody may ask unless somebody has taken that away",
-    ),
-    Permission {
-        groups: &[],
-        resources: &["/version"],
-        names: &[],
-        verbs: &["get"],
-        why: "rule: the Kubernetes version of the master",
-    },
-];
-
-const OPERATOR_NAMESPACE: &[Permission] = &[
-    permission(OURS, &["kkpupgrades"], &["patch"], "the finalizer"),
-    permission(
-        OURS,
-        &["kkpupgrades/finalizers"],
-        &["update"],
-        "the plan's ConfigMap is owned by the KKPUpgrade and blocks its deletion",
-    ),
-    permission(
-        KKP,
-        &["kubermaticconfigurations"],
-        &["get", "list", "watch", "patch", "update"],
-        "the limit, and fixes that spec.fixes asks for, each with our note of its original in one PATCH; a dry-run update shows whether KKP's webhooks answer",
-    ),
-    permission(
-        KKP,
-        &["seeds"],
-        &["get", "list", "watch", "patch"],
-        "state of seeds; fixes that spec.fixes asks for; a dry-run patch shows whether KKP's webhooks answer",
-    ),
-    permission(
-        &["apps"],
-        &["deployments", "statefulsets"],
-        READ,
-        "evidence: image and roll-out of KKP's components",
-    ),
-    permission(
-        CORE,
-        &["pods"],
-        READ,
-        "rule: no failing Pods of KKP; outcome of our Jobs; our own image",
-    ),
-    permission(
-        CORE,
-        &["pods"],
-        &["delete"],
-        "aborting: the Pod of an installer that cannot start, against the version that was seen",
-    ),
-    permission(CORE, &["pods/log"], &["get"], "the last error lines of a failed Job"),
-    permission(
-        &["batch"],
-        &["jobs"],
-        &["get", "list", "watch", "create", "delete"],
-        "installer and backup run as Jobs. Whoever creates Jobs here may use any ServiceAccount of this namespace, the installer's included: treat this account like that one",
-    ),
-    permission(
-        CORE,
-        &["configmaps"],
-        &["get", "list", "watch", "create", "update", "delete"],
-        "plan, fences of Jobs, note of what stays changed; KKP's own are read for the plan, `kkp-upgrade-catalogue` for rules and releases",
-    ),
-    permission(
-        CORE,
-        &["secrets"],
-        &["get", "list"],
-        "kubeconfigs of seeds, Helm values, Helm releases: their names contain revisions, so they cannot be named here",
-    ),
-    permission(
-        CORE,
-        &["secrets"],
-        &["create"],
-        "kkp-upgrade-backup-key, once, where a KKPUpgrade names no recipients for its backups: a creation cannot be restricted by name",
-    ),
-    permission(
-        CORE,
-        &["persistentvolumeclaims"],
-        &["get"],
-        "rule: the claim for backups exists and is bound",
-    ),
-    Permission {
-        groups: &["coordination.k8s.io"],
-        resources: &["leases"],
-        names: &["kkp-upgrade-active", "kkp-upgrade-operator-leader"],
-        verbs: &["get", "update"],
-        why: "one upgrade at a time; one active operator",
-    },
-    permission(
-        &["coordination.k8s.io"],
-        &["leases"],
-        &["create"],
-        "the same two, the first time: a creation cannot be restricted by name",
-    ),
-];
-
-const OPERATOR_CHARTS: &[Permission] = &[permission(
-    CORE,
-    &["secrets"],
-    &["get", "list"],
-    "Helm releases of KKP's charts: one that is failed or pending would be uninstalled by the installer",
-)];
-
-/// The groups that a backup takes in.
-const BACKUP_GROUPS: &[&str] = &[
-    "kubermatic.k8c.io",
-    "apps.kubermatic.k8c.io",
-    "operatingsystemmanager.k8c.io",
-    "applicationcatalog.k8c.io",
-    "upgrade.k8c.io",
-    "cert-manager.io",
-    "acme.cert-manager.io",
-    "dex.coreos.com",
-    "gateway.networking.k8s.io",
-    "gateway.envoyproxy.io",
-];
-
-const BACKUP_CLUSTER: &[Permission] = &[
-    permission(
-        BACKUP_GROUPS,
-        &["*"],
-        &["get", "list"],
-        "everything that KKP and its charts keep; resources are found by discovery, so that one which a release adds is not left out in silence",
-    ),
-    permission(
-        &["apiextensions.k8s.io"],
-        &["customresourcedefinitions"],
-        &["get", "list"],
-        "the definitions of what is backed up",
-    ),
-    Permission {
-        groups: CORE,
-        resources: &["namespaces"],
-        names: &["kube-system", NAMESPACE],
-        verbs: &["get"],
-        why: "the UID of kube-system names the cluster in the manifest; KKP's namespace must exist",
-    },
-    permission(
-        CORE,
-        &["namespaces"],
-        LIST,
-        "which of KKP's namespaces exist; they are part of the backup, and the others are named as left out",
-    ),
-    permission(
-        &["networking.k8s.io"],
-        &["ingresses"],
-        LIST,
-        "Ingresses of KKP's namespaces are part of the backup",
-    ),
-    permission(
-        &["rbac.authorization.k8s.io"],
-        &["clusterroles", "clusterrolebindings", "roles", "rolebindings"],
-        LIST,
-        "RBAC of KKP is part of the backup",
-    ),
-    permission(
-        &["admissionregistration.k8s.io"],
-        &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-        LIST,
-        "webhook configurations of KKP are part of the backup",
-    ),
-];
-
-const BACKUP_CONTENT: &[Permission] = &[permission(
-    CORE,
-    &["configmaps", "secrets"],
-    LIST,
-    "ConfigMaps and Secrets are part of the backup; nothing of them is written that is not encrypted",
-)];
 
 #[cfg(test)]
 mod tests {
@@ -530,7 +227,7 @@ mod tests {
     #[test]
     fn a_backup_takes_in_no_group_that_its_account_cannot_read() {
         for group in KKP_GROUPS.iter().chain(&CHART_GROUPS) {
-            assert!(BACKUP_GROUPS.contains(group), "{group}");
+            assert!(backup::GROUPS.contains(group), "{group}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The commands of the documentation, run as they stand there.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,20 +20,42 @@ fn commands(chapter: &str) -> String {
     rest.split_once("```").unwrap().0.to_owned()
 }
 
-/// Whether a program can be started; says so where it cannot.
-fn is_there(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    if !there {
-        eprintln!("skipped: {program} is not installed (Debian and Fedora: package `{program}`)");
+/// The release of `age` where the machine has none.
+const AGE: &str = "filippo.io/age/cmd/age@v1.3.2";
+
+/// `PATH` with all the programs, those of the machine first. Where `age` is missing, Go makes it in the folder, as for the control
+/// planes of the lab. Says what is missing, past the test's captured output.
+fn programs(folder: &Path) -> Option<OsString> {
+    let path = std::env::var_os("PATH")?;
+    let folders = std::env::split_paths(&path).chain([folder.to_owned()]);
+    let path = std::env::join_paths(folders).ok()?;
+    let there = |program: &str| {
+        let found = Command::new(program).arg("--version").env("PATH", &path).output();
+        found.is_ok()
+    };
+    if !there("age") {
+        let made = Command::new("go").args(["install", AGE]).env("GOBIN", folder).output();
+        drop(made);
     }
-    there
+    let Some(missing) = ["age", "zstd", "tar", "sha256sum"]
+        .into_iter()
+        .find(|program| !there(program))
+    else {
+        return Some(path);
+    };
+    let note = format!(
+        "SKIPPED age_zstd_and_tar_open_it_by_hand: {missing} is not installed (Debian and Fedora: package `{missing}`)\n"
+    );
+    drop(std::io::stderr().write_all(note.as_bytes()));
+    None
 }
 
 #[tokio::test]
 async fn age_zstd_and_tar_open_it_by_hand() {
-    if !["age", "zstd", "tar", "sha256sum"].into_iter().all(is_there) {
+    let tools = tempfile::tempdir().unwrap();
+    let Some(path) = programs(tools.path()) else {
         return;
-    }
+    };
     let (volume, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let api = FakeApi::platform();
     api.change(|state| state.add_secret("kubermatic", "credential", "aHVudGVyMg=="));
@@ -51,6 +75,7 @@ async fn age_zstd_and_tar_open_it_by_hand() {
             .current_dir(folder.path())
             .env("KEY", key)
             .env("OUT", out)
+            .env("PATH", &path)
             .output()
             .unwrap()
     };

@@ -1,6 +1,7 @@
 //! Tests of the slim types: leniency, secrets, the resource paths, and the read paths against KKP's schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
 
 use kube::Resource;
@@ -249,7 +250,9 @@ fn schema_differences(minor: u64, schema: &BTreeMap<String, SchemaKind>) -> Vec<
 #[test]
 fn read_paths_exist_in_the_schemas_of_every_release() {
     let Some(folder) = std::env::var_os("KKP_FIELDS_DIR") else {
-        eprintln!("skipped: KKP_FIELDS_DIR names no folder with v2.NN.yaml files (schema paths per KKP release)");
+        // Past the test's captured output.
+        let note = "SKIPPED read_paths_exist_in_the_schemas_of_every_release: KKP_FIELDS_DIR names no folder with v2.NN.yaml files\n";
+        drop(std::io::stderr().write_all(note.as_bytes()));
         return;
     };
     let mut checked = 0;

@@ -46,13 +46,41 @@ pub struct BackupShowArguments {
     pub output: BackupOutput,
 }
 
-/// Whose backups are verified, and with which key.
+/// Which backup is meant, and where it lies.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("backup").required(true).multiple(false))]
+#[command(group = ArgGroup::new("storage").args(["claim", "s3_credentials"]).multiple(false))]
+pub struct StoredBackup {
+    /// Name of the KKPUpgrade that made it.
+    #[arg(group = "backup")]
+    pub name: Option<String>,
+    /// Where the backup lies, when there is no KKPUpgrade any more: on the claim, as `RUN/TARGET`, or in a bucket, as
+    /// `s3://BUCKET/PREFIX/RUN/TARGET`.
+    #[arg(long, value_name = "LOCATION", group = "backup", requires = "storage")]
+    pub location: Option<String>,
+    /// With --location: the digest that the backup's manifest must have. Default: any; a restore takes the newest complete backup there.
+    #[arg(long, value_name = "DIGEST", requires = "location")]
+    pub manifest_digest: Option<String>,
+    /// Claim with the backup. Default: that of the KKPUpgrade, or the operator's.
+    #[arg(long)]
+    pub claim: Option<String>,
+    /// Folder of the backups on the claim. Default: that of the KKPUpgrade, or the claim's root.
+    #[arg(long)]
+    pub folder: Option<String>,
+    /// How to reach a bucket.
+    #[command(flatten)]
+    pub bucket: BucketFlags,
+}
+
+/// Which backups are verified, and with which key.
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub struct BackupVerifyArguments {
-    /// Name of the KKPUpgrade that made them.
-    pub name: String,
-    /// Only that of the master (`master`), or of this Seed. Default: those of all targets.
+    /// Which.
+    #[command(flatten)]
+    pub backup: StoredBackup,
+    /// Which target of the KKPUpgrade: `master`, or the name of a Seed. Default: all.
+    #[arg(long, conflicts_with = "location")]
     pub target: Option<String>,
     /// Secret in KKP's namespace with the private key of age under the key `identity`. Default: the operator's own key,
     /// `kkp-upgrade-backup-key`, where it is there and fits; without a key, only the stored files are compared with what they were.
@@ -72,13 +100,15 @@ pub struct BackupVerifyArguments {
     pub output: BackupOutput,
 }
 
-/// Whose backups are downloaded, and where to.
+/// Which backups are downloaded, and where to.
 #[derive(Debug, Args)]
 #[command(after_help = DOWNLOAD_EXAMPLES)]
 pub struct BackupDownloadArguments {
-    /// Name of the KKPUpgrade that made them.
-    pub name: String,
-    /// Only that of the master (`master`), or of this Seed. Default: those of all targets.
+    /// Which.
+    #[command(flatten)]
+    pub backup: StoredBackup,
+    /// Which target of the KKPUpgrade: `master`, or the name of a Seed. Default: all.
+    #[arg(long, conflicts_with = "location")]
     pub target: Option<String>,
     /// Folder for them; each gets its own in it, as where it comes from. Nothing is written over.
     #[arg(long, value_name = "DIR")]
@@ -96,11 +126,13 @@ pub struct BackupDownloadArguments {
 
 const DOWNLOAD_EXAMPLES: &str = "Examples:
   kubectl kkp-upgrade backup download to-2-31 --to backups
-  kubectl kkp-upgrade backup download to-2-31 eu --to backups";
+  kubectl kkp-upgrade backup download to-2-31 --target eu --to backups
+  kubectl kkp-upgrade backup download --location run/master --claim backups --to backups";
 
 const VERIFY_EXAMPLES: &str = "Examples:
   kubectl kkp-upgrade backup verify to-2-31
-  kubectl kkp-upgrade backup verify to-2-31 eu --identity-secret restore-key";
+  kubectl kkp-upgrade backup verify to-2-31 --target eu --identity-secret restore-key
+  kubectl kkp-upgrade backup verify --location run/master --claim backups --identity-secret restore-key";
 
 /// Form of a list of backups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,32 +145,14 @@ pub enum BackupOutput {
 
 /// What is restored, and how.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("backup").required(true).multiple(false))]
-#[command(group = ArgGroup::new("storage").args(["claim", "s3_credentials"]).multiple(false))]
 #[command(after_help = RESTORE_EXAMPLES)]
 pub struct BackupRestoreArguments {
-    /// Name of the KKPUpgrade that made the backup.
-    #[arg(group = "backup")]
-    pub name: Option<String>,
-    /// Where the backup lies, when there is no KKPUpgrade any more: on the claim, as `RUN/TARGET`, or in a bucket, as
-    /// `s3://BUCKET/PREFIX/RUN/TARGET`.
-    #[arg(long, value_name = "LOCATION", group = "backup", requires = "storage")]
-    pub location: Option<String>,
-    /// With --location: the digest that the backup's manifest must have. Default: the newest complete backup there.
-    #[arg(long, value_name = "DIGEST", requires = "location")]
-    pub manifest_digest: Option<String>,
+    /// Which.
+    #[command(flatten)]
+    pub backup: StoredBackup,
     /// Which target of the KKPUpgrade: the master, or the name of a Seed.
     #[arg(long, default_value = "master", conflicts_with = "location")]
     pub target: String,
-    /// Claim with the backup. Default: that of the KKPUpgrade, or the operator's.
-    #[arg(long)]
-    pub claim: Option<String>,
-    /// Folder of the backups on the claim. Default: that of the KKPUpgrade, or the claim's root.
-    #[arg(long)]
-    pub folder: Option<String>,
-    /// How to reach a bucket.
-    #[command(flatten)]
-    pub bucket: BucketFlags,
     /// Secret in KKP's namespace with the private key of age under the key `identity`.
     #[arg(long, value_name = "SECRET", default_value = "kkp-upgrade-backup-key")]
     pub identity_secret: String,

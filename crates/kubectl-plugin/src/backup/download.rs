@@ -12,13 +12,11 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde::Deserialize;
 
-use super::Record;
+use super::choice::{Choice, choices, image};
 use super::file::Incoming;
 use super::job::{Ending, Place, to_its_end};
-use super::place::{Given, Location};
-use super::restore::{image, storage};
-use super::verify::wanted;
-use crate::arguments::{BackupDownloadArguments, BucketFlags};
+use super::place::Location;
+use crate::arguments::BackupDownloadArguments;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -67,17 +65,16 @@ pub(crate) async fn download_all(
     arguments: &BackupDownloadArguments,
     console: &mut Console,
 ) -> Result<Exit, Failure> {
-    for record in wanted(place, &arguments.name, arguments.target.as_deref()).await? {
-        let location = Location::parse(&record.location)?;
-        harmless(&location)?;
-        let source = source(place, arguments, &record, &location).await?;
-        let to = arguments.to.join(&location.run).join(&location.folder);
+    for choice in choices(place, &arguments.backup, arguments.target.as_deref()).await? {
+        harmless(&choice.location)?;
+        let source = source(place, arguments, &choice).await?;
+        let to = arguments.to.join(&choice.location.run).join(&choice.location.folder);
         console.say(&format!(
             "downloading {} in pieces: Jobs read it, and change nothing",
-            record.location
+            choice.text
         ));
-        download(&source, &record, &to, console).await?;
-        console.print(&format!("{}: as it was verified, {} bytes", to.display(), record.bytes));
+        let bytes = download(&source, &choice, &to, console).await?;
+        console.print(&format!("{}: as it was verified, {bytes} bytes", to.display()));
     }
     Ok(Exit::Done)
 }
@@ -93,7 +90,7 @@ fn harmless(location: &Location) -> Result<(), Failure> {
     if named(&location.run) && named(&location.folder) {
         return Ok(());
     }
-    let text = "the location of the backup in the status is no folder of a backup; nothing was written";
+    let text = "the location is no folder of a backup; nothing was written";
     Err(Failure::new(Exit::Unexpected, text))
 }
 
@@ -107,23 +104,17 @@ struct Source<'a> {
 async fn source<'a>(
     place: &'a Place,
     arguments: &BackupDownloadArguments,
-    record: &Record,
-    location: &Location,
+    choice: &Choice,
 ) -> Result<Source<'a>, Failure> {
-    let given = Given {
-        claim: None,
-        folder: None,
-        bucket: &BucketFlags::default(),
-    };
     Ok(Source {
         place,
         limit: arguments.job_timeout,
         request: SendJob {
             namespace: place.namespace.clone(),
             image: image(place, arguments.image.as_deref()).await?,
-            storage: storage(place, location, given, record.storage.clone()).await?,
-            run: location.run.clone(),
-            folder: location.folder.clone(),
+            storage: choice.storage.clone(),
+            run: choice.location.run.clone(),
+            folder: choice.location.folder.clone(),
             file: StoredFile::Archive,
             offset: 0,
         },
@@ -131,23 +122,24 @@ async fn source<'a>(
 }
 
 /// All three files; the manifest gets its name last, as where it comes from: without it the folder is no backup.
-async fn download(source: &Source<'_>, record: &Record, to: &Path, console: &mut Console) -> Result<(), Failure> {
+async fn download(source: &Source<'_>, choice: &Choice, to: &Path, console: &mut Console) -> Result<u64, Failure> {
     let files = [StoredFile::Archive, StoredFile::Receipt, StoredFile::Manifest];
     let [archive, receipt, manifest] = files.map(|file| to.join(file.name()));
     let manifest_text = source.document(StoredFile::Manifest).await?;
-    if sha256(&manifest_text) != record.digest {
-        return Err(differs(record, "manifest.json has another digest than the status says"));
+    let digest = sha256(&manifest_text);
+    if choice.digest.as_ref().is_some_and(|expected| *expected != digest) {
+        return Err(differs(choice, "manifest.json has another digest than was expected"));
     }
     let described: Manifest = serde_json::from_slice(&manifest_text).map_err(|_| {
         differs(
-            record,
+            choice,
             "manifest.json cannot be read: use the plugin of the operator's release",
         )
     })?;
     let receipt_text = source.document(StoredFile::Receipt).await?;
     let proven = serde_json::from_slice::<Receipt>(&receipt_text);
-    if !proven.is_ok_and(|receipt| receipt.manifest_digest == record.digest) {
-        return Err(differs(record, "verified.json is not that of this backup"));
+    if !proven.is_ok_and(|receipt| receipt.manifest_digest == digest) {
+        return Err(differs(choice, "verified.json is not that of this backup"));
     }
     let mut incoming = Incoming::create(&archive)?;
     while incoming.length() < described.archive.bytes {
@@ -157,26 +149,23 @@ async fn download(source: &Source<'_>, record: &Record, to: &Path, console: &mut
                 "the archive has {length} bytes and should have {}",
                 described.archive.bytes
             );
-            return Err(differs(record, &text));
+            return Err(differs(choice, &text));
         }
         incoming.write(&piece)?;
         console.say(&format!("{} of {length} bytes", incoming.length()));
     }
     if incoming.digest() != described.archive.digest {
-        return Err(differs(record, "the archive has another digest than its manifest says"));
+        return Err(differs(choice, "the archive has another digest than its manifest says"));
     }
     incoming.publish()?;
     Incoming::whole(&receipt, &receipt_text)?;
-    Incoming::whole(&manifest, &manifest_text)
+    Incoming::whole(&manifest, &manifest_text)?;
+    Ok(described.archive.bytes)
 }
 
-fn differs(record: &Record, what: &str) -> Failure {
-    let text = format!("{}: {what}", record.location);
-    let hint = format!(
-        "see what is wrong with: kubectl kkp-upgrade backup verify {}",
-        record.upgrade
-    );
-    Failure::new(Exit::Blocked, text).hint(hint)
+fn differs(choice: &Choice, what: &str) -> Failure {
+    Failure::new(Exit::Blocked, format!("{}: {what}", choice.text))
+        .hint("see what is wrong with: kubectl kkp-upgrade backup verify")
 }
 
 impl Source<'_> {

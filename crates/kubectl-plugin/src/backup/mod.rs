@@ -1,6 +1,7 @@
 //! `backup`: the backups that KKPUpgrades made, and the way back. All but `restore` change nothing; `verify` and `download`
 //! start Jobs that read.
 
+mod choice;
 mod download;
 mod file;
 mod job;

@@ -1,22 +1,18 @@
 //! `backup restore`: a Job makes the plan, a person confirms it by typing where the backup lies, a second Job carries it out. Talks to
 //! the master; its client can write, and creates Jobs.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kkp_upgrade_api::BackupStorage;
-use kkp_upgrade_core::request::Storage;
 use kkp_upgrade_kkp::types::Seed;
 use kkp_upgrade_operator::call::call;
 use kkp_upgrade_operator::execute::backup::{SeedKubeconfig, reference};
 use kkp_upgrade_operator::execute::restore::RestoreJob;
-use kkp_upgrade_operator::permissions::{OPERATOR, RESTORE};
+use kkp_upgrade_operator::permissions::RESTORE;
 use kube::Api;
 
+use super::choice::{Choice, choices, image};
 use super::job::{Ending, Place, Sum, to_its_end};
-use super::place::{Given, Location};
-use super::records;
 use crate::arguments::BackupRestoreArguments;
-use crate::cluster::{self, failed};
+use crate::cluster::failed;
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -136,101 +132,26 @@ async fn account(place: &Place) -> Result<(), Failure> {
 
 /// The backup that is meant, and the Job for its plan.
 async fn request(place: &Place, arguments: &BackupRestoreArguments) -> Result<(String, RestoreJob), Failure> {
-    let chosen = chosen(place, arguments).await?;
-    let location = Location::parse(&chosen.location)?;
-    let given = Given {
-        claim: arguments.claim.as_deref(),
-        folder: arguments.folder.as_deref(),
-        bucket: &arguments.bucket,
-    };
-    let storage = storage(place, &location, given, chosen.storage).await?;
+    let found = choices(place, &arguments.backup, Some(&arguments.target)).await?;
+    let [choice] = <[Choice; 1]>::try_from(found).map_err(|found| {
+        let text = format!("{} backups are meant, and one is restored at a time", found.len());
+        Failure::new(Exit::Usage, text)
+    })?;
+    let location = choice.location;
     let request = RestoreJob {
         namespace: place.namespace.clone(),
         image: image(place, arguments.image.as_deref()).await?,
-        storage,
+        storage: choice.storage,
         run: location.run,
         kubeconfig: kubeconfig(place, &location.target).await?,
         target: location.target,
-        manifest_digest: chosen.digest,
+        manifest_digest: choice.digest,
         identity_secret: arguments.identity_secret.clone(),
         confirm: None,
         other_cluster: arguments.other_cluster.clone(),
         crds_backward: arguments.crds_backward,
     };
-    Ok((chosen.location, request))
-}
-
-/// Where a backup of this location lies; `named` is what its KKPUpgrade says now.
-pub(super) async fn storage(
-    place: &Place,
-    location: &Location,
-    given: Given<'_>,
-    named: Option<BackupStorage>,
-) -> Result<Storage, Failure> {
-    match location.storage(given, named)? {
-        Some(storage) => Ok(storage),
-        None => of_the_operator(place, given.folder).await,
-    }
-}
-
-/// The claim of the operator's flag.
-async fn of_the_operator(place: &Place, folder: Option<&str>) -> Result<Storage, Failure> {
-    let found = cluster::default_claim(&place.client, &place.namespace).await;
-    let claim = found.map_err(|error| failed(&error))?.ok_or_else(|| {
-        Failure::new(Exit::Usage, "nobody says on which claim the backup lies").hint("name it with --claim")
-    })?;
-    let path = folder.unwrap_or_default().to_owned();
-    Ok(Storage::Claim { claim, path })
-}
-
-struct Chosen {
-    location: String,
-    digest: Option<String>,
-    /// As the KKPUpgrade says now.
-    storage: Option<BackupStorage>,
-}
-
-async fn chosen(place: &Place, arguments: &BackupRestoreArguments) -> Result<Chosen, Failure> {
-    if let Some(location) = &arguments.location {
-        return Ok(Chosen {
-            location: location.clone(),
-            digest: arguments.manifest_digest.clone(),
-            storage: None,
-        });
-    }
-    let name = arguments.name.as_deref().unwrap_or_default();
-    let target = &arguments.target;
-    let all = records(&place.client, &place.namespace, Some(name)).await?;
-    let record = all.iter().find(|record| record.target == *target).ok_or_else(|| {
-        let targets: Vec<&str> = all.iter().map(|record| record.target.as_str()).collect();
-        Failure::new(
-            Exit::NotFound,
-            format!("KKPUpgrade {name} has no backup of target {target}"),
-        )
-        .hint(format!("choose with --target: {}", targets.join(", ")))
-    })?;
-    Ok(Chosen {
-        location: record.location.clone(),
-        digest: Some(record.digest.clone()),
-        storage: record.storage.clone(),
-    })
-}
-
-/// The operator's image, unless another one is given.
-pub(super) async fn image(place: &Place, given: Option<&str>) -> Result<String, Failure> {
-    if let Some(image) = given {
-        return Ok(image.to_owned());
-    }
-    let deployments = Api::<Deployment>::namespaced(place.client.clone(), &place.namespace);
-    let what = format!("Deployment {}/{OPERATOR}", place.namespace);
-    let found = call(what, deployments.get(OPERATOR))
-        .await
-        .map_err(|error| failed(&error).hint("name the operator's image with --image"))?;
-    let pod = found.spec.and_then(|spec| spec.template.spec);
-    let image = pod.and_then(|pod| pod.containers.into_iter().next()?.image);
-    image.ok_or_else(|| {
-        Failure::new(Exit::NotFound, "the operator's Deployment names no image").hint("name it with --image")
-    })
+    Ok((choice.text, request))
 }
 
 /// A seed is restored with the kubeconfig that its Seed names, as it is backed up.

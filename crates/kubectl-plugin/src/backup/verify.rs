@@ -4,11 +4,9 @@
 use kkp_upgrade_operator::execute::check::CheckJob;
 use serde::{Deserialize, Serialize};
 
+use super::choice::{Choice, choices, image};
 use super::job::{Ending, Place, printable, to_its_end};
-use super::place::{Given, Location};
-use super::restore::{image, storage};
-use super::{Record, records};
-use crate::arguments::{BackupOutput, BackupVerifyArguments, BucketFlags};
+use crate::arguments::{BackupOutput, BackupVerifyArguments};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -35,7 +33,8 @@ struct Found {
 struct Verdict {
     target: String,
     location: String,
-    digest: String,
+    /// The one that was expected, or else the one that was found.
+    digest: Option<String>,
     objects: Option<u64>,
     bytes: Option<u64>,
     content_checked: bool,
@@ -45,8 +44,9 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(record: &Record, found: &Found) -> Self {
-        let good = found.error.is_none() && found.manifest_digest.as_deref() == Some(record.digest.as_str());
+    fn new(choice: Choice, found: Found) -> Self {
+        let expected = |digest: &String| choice.digest.as_ref().is_none_or(|expected| expected == digest);
+        let good = found.error.is_none() && found.manifest_digest.as_ref().is_some_and(expected);
         let result = match (&found.error, found.content_checked) {
             (Some(error), _) => printable(error),
             (None, _) if !good => {
@@ -60,9 +60,9 @@ impl Verdict {
             ),
         };
         Self {
-            target: record.target.clone(),
-            location: record.location.clone(),
-            digest: record.digest.clone(),
+            target: choice.location.target,
+            location: choice.text,
+            digest: choice.digest.or(found.manifest_digest),
             objects: good.then_some(found.objects),
             bytes: good.then_some(found.bytes),
             content_checked: found.content_checked && good,
@@ -77,7 +77,7 @@ impl Verdict {
             self.target.clone(),
             number(self.objects),
             number(self.bytes),
-            self.digest.clone(),
+            self.digest.clone().unwrap_or_else(|| "-".to_owned()),
             if self.good { "yes" } else { "NO" }.to_owned(),
             self.result.clone(),
         ]
@@ -97,12 +97,12 @@ pub(crate) async fn check_all(
     console: &mut Console,
 ) -> Result<Exit, Failure> {
     let mut verdicts = Vec::new();
-    for record in wanted(place, &arguments.name, arguments.target.as_deref()).await? {
+    for choice in choices(place, &arguments.backup, arguments.target.as_deref()).await? {
         console.say(&format!(
             "reading {} whole: a Job does, and changes nothing",
-            record.location
+            choice.text
         ));
-        verdicts.push(check(place, arguments, &record).await?);
+        verdicts.push(check(place, arguments, choice).await?);
     }
     match arguments.output {
         BackupOutput::Json => {
@@ -120,35 +120,14 @@ pub(crate) async fn check_all(
     Ok(if good { Exit::Done } else { Exit::Blocked })
 }
 
-/// The backups that are meant: those of all targets, or that of one.
-pub(super) async fn wanted(place: &Place, name: &str, target: Option<&str>) -> Result<Vec<Record>, Failure> {
-    let all = records(&place.client, &place.namespace, Some(name)).await?;
-    let Some(target) = target else {
-        return Ok(all);
-    };
-    let targets: Vec<String> = all.iter().map(|record| record.target.clone()).collect();
-    let found: Vec<Record> = all.into_iter().filter(|record| record.target == target).collect();
-    if found.is_empty() {
-        let text = format!("KKPUpgrade {name} has no backup of target {target}");
-        return Err(Failure::new(Exit::NotFound, text).hint(format!("choose one of: {}", targets.join(", "))));
-    }
-    Ok(found)
-}
-
-async fn check(place: &Place, arguments: &BackupVerifyArguments, record: &Record) -> Result<Verdict, Failure> {
-    let location = Location::parse(&record.location)?;
-    let given = Given {
-        claim: None,
-        folder: None,
-        bucket: &BucketFlags::default(),
-    };
+async fn check(place: &Place, arguments: &BackupVerifyArguments, choice: Choice) -> Result<Verdict, Failure> {
     let request = CheckJob {
         namespace: place.namespace.clone(),
         image: image(place, arguments.image.as_deref()).await?,
-        storage: storage(place, &location, given, record.storage.clone()).await?,
-        run: location.run,
-        folder: location.folder,
-        manifest_digest: record.digest.clone(),
+        storage: choice.storage.clone(),
+        run: choice.location.run.clone(),
+        folder: choice.location.folder.clone(),
+        manifest_digest: choice.digest.clone(),
         identity_secret: arguments
             .identity_secret
             .clone()
@@ -157,5 +136,5 @@ async fn check(place: &Place, arguments: &BackupVerifyArguments, record: &Record
     };
     let job = request.manifest().map_err(|error| Failure::new(Exit::Usage, error))?;
     let ending: Ending<Found> = to_its_end(place, &job, arguments.job_timeout).await?;
-    Ok(Verdict::new(record, &ending.sum))
+    Ok(Verdict::new(choice, ending.sum))
 }

@@ -121,8 +121,12 @@ impl Depot {
     }
 
     async fn download(&self, to: &Path) -> Outcome {
+        self.download_of(&["to-2-31"], to).await
+    }
+
+    async fn download_of(&self, which: &[&str], to: &Path) -> Outcome {
         let to = format!("--to={}", to.display());
-        backup(self.client(), &["download", "to-2-31", &to], "").await
+        backup(self.client(), &[&["download"], which, &[&to]].concat(), "").await
     }
 }
 
@@ -171,6 +175,24 @@ async fn the_files_are_those_that_were_stored() {
 }
 
 #[tokio::test]
+async fn a_backup_whose_upgrade_is_gone_is_downloaded_by_its_location() {
+    let to = tempfile::tempdir().unwrap();
+    let depot = Depot {
+        upgrade: Value::Null,
+        ..Depot::new()
+    };
+    let outcome = depot
+        .download_of(&["--location=run-1/eu", "--claim=vault"], to.path())
+        .await;
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.errors);
+    assert_eq!(names(&to.path().join("run-1/eu")).len(), 3);
+    let outcome = depot
+        .download_of(&["--location=../eu", "--claim=vault"], to.path())
+        .await;
+    assert!(outcome.errors.contains("no folder of a backup"), "{}", outcome.errors);
+}
+
+#[tokio::test]
 async fn a_download_that_breaks_leaves_nothing_that_looks_whole() {
     let spoils: [fn(usize, String) -> String; 3] = [
         |number, log| {
@@ -205,7 +227,7 @@ async fn what_is_stored_and_not_what_it_was_is_refused() {
     let changes: [(Change, &str); 5] = [
         (|depot| depot.archive[50] ^= 1, "another digest than its manifest"),
         (|depot| depot.archive.truncate(50), "has 50 bytes and should have 95"),
-        (|depot| depot.manifest.push(b' '), "another digest than the status"),
+        (|depot| depot.manifest.push(b' '), "another digest than was expected"),
         (
             |depot| depot.receipt = b"{}".to_vec(),
             "verified.json is not that of this backup",

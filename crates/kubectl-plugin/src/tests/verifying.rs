@@ -48,7 +48,11 @@ async fn a_good_backup_is_good_and_what_was_not_checked_is_said() {
         }
     }
     let cluster = Cluster::ending(&[whole()]);
-    let outcome = verify(&cluster, &["to-2-31", "master", "--identity-secret=mine", "-o", "json"]).await;
+    let outcome = verify(
+        &cluster,
+        &["to-2-31", "--target=master", "--identity-secret=mine", "-o", "json"],
+    )
+    .await;
     let list: Vec<Value> = serde_json::from_str(&outcome.output).unwrap();
     assert_eq!(
         (&list[0]["good"], &list[0]["contentChecked"]),
@@ -103,8 +107,40 @@ async fn a_bucket_is_reached_as_the_upgrade_says_and_unknown_targets_are_named()
     assert_eq!(verify(&on_s3, &["to-2-31"]).await.exit, Exit::Done);
     assert!(on_s3.lines()[0].contains("--s3-bucket=backups"));
     let cluster = Cluster::default();
-    let outcome = verify(&cluster, &["to-2-31", "asia"]).await;
+    let outcome = verify(&cluster, &["to-2-31", "--target=asia"]).await;
     assert_eq!((outcome.exit, cluster.lines().len()), (Exit::NotFound, 0));
-    assert!(outcome.errors.contains("choose one of: master"), "{}", outcome.errors);
+    assert!(
+        outcome.errors.contains("choose with --target: master"),
+        "{}",
+        outcome.errors
+    );
     assert_eq!(command(&["backup", "verify"], "").await.exit, Exit::Usage);
+}
+
+#[tokio::test]
+async fn a_backup_whose_upgrade_is_gone_is_verified_by_its_location() {
+    let there = ["--location=run-1/eu_2", "--claim=vault"];
+    let cluster = Cluster::ending(&[whole()]);
+    let outcome = verify(&cluster, &there).await;
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.errors);
+    assert!(outcome.output.contains("eu ") && outcome.output.contains("sha256:abc"));
+    let line = &cluster.lines()[0];
+    assert!(line.contains("--name=run-1") && line.contains("--folder=eu_2") && !line.contains("--manifest-digest"));
+
+    let cluster = Cluster::ending(&[whole()]);
+    let outcome = verify(&cluster, &[&there[..], &["--manifest-digest=sha256:other"]].concat()).await;
+    assert_eq!(outcome.exit, Exit::Blocked, "{}", outcome.output);
+    for wrong in [
+        &["backup", "verify", "--location=run-1/eu"][..],
+        &["backup", "verify", "to-2-31", "--location=run-1/eu", "--claim=vault"],
+        &[
+            "backup",
+            "verify",
+            "--location=run-1/eu",
+            "--claim=vault",
+            "--target=eu",
+        ],
+    ] {
+        assert_eq!(command(wrong, "").await.exit, Exit::Usage, "{wrong:?}");
+    }
 }

@@ -10,6 +10,7 @@ mod pki;
 mod ports;
 mod process;
 mod programs;
+mod readiness;
 
 use std::fs;
 use std::io;
@@ -24,15 +25,15 @@ pub use self::pki::{Pki, PkiError};
 pub use self::ports::{PortError, PortLease};
 pub use self::process::ProcessError;
 pub use self::programs::{Programs, ProgramsError};
+pub(crate) use self::readiness::client_from;
 
 use self::arguments::Layout;
 use self::folder_copy::copy_folder;
 use self::process::Process;
+use self::readiness::Ready;
 
 /// How long a program may take until it serves. Generous: two cores may be busy compiling.
 const START: Duration = Duration::from_mins(2);
-/// How long one look at a program may take.
-const LOOK: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const POLL: Duration = Duration::from_millis(25);
 /// Linux limit of a socket's path, with its ending zero.
@@ -309,10 +310,8 @@ impl ControlPlane {
         let component = ready.component();
         let deadline = Instant::now() + START;
         loop {
-            let message = match tokio::time::timeout(LOOK, self.look(ready)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(message)) => message,
-                Err(_) => format!("no answer within {} s", LOOK.as_secs()),
+            let Err(message) = ready.look(&self.folder, &self.client).await else {
+                return Ok(());
             };
             let name = self.name.clone();
             let process = self.process(component);
@@ -339,46 +338,6 @@ impl ControlPlane {
             tokio::time::sleep(POLL).await;
         }
     }
-
-    async fn look(&self, ready: Ready) -> Result<(), String> {
-        let path = match ready {
-            Ready::Etcd => {
-                let connection = tokio::net::UnixStream::connect(self.folder.join("etcd.sock")).await;
-                return connection.map(drop).map_err(|error| error.to_string());
-            }
-            Ready::ApiServer => "/readyz",
-            Ready::Controllers => "/api/v1/namespaces/default/serviceaccounts/default",
-        };
-        let request = http::Request::get(path)
-            .body(Vec::new())
-            .map_err(|error| error.to_string())?;
-        self.client
-            .request_text(request)
-            .await
-            .map(drop)
-            .map_err(|error| error.to_string())
-    }
-}
-
-/// What a start waits for.
-#[derive(Clone, Copy)]
-enum Ready {
-    /// It listens.
-    Etcd,
-    /// It says that it is ready.
-    ApiServer,
-    /// They made the first ServiceAccount, without which no Pod can be created.
-    Controllers,
-}
-
-impl Ready {
-    fn component(self) -> Component {
-        match self {
-            Self::Etcd => Component::Etcd,
-            Self::ApiServer => Component::ApiServer,
-            Self::Controllers => Component::ControllerManager,
-        }
-    }
 }
 
 impl Component {
@@ -398,19 +357,4 @@ fn copy(from: &Path, to: &Path) -> Result<(), ControlPlaneError> {
         path: from.to_owned(),
         source,
     })
-}
-
-/// A client for a kubeconfig file, without retries of its own: a lab must show what the server answered.
-///
-/// # Errors
-/// What is wrong with the file, as text.
-pub(crate) async fn client_from(kubeconfig: &Path) -> Result<kube::Client, String> {
-    let config = kube::config::Kubeconfig::read_from(kubeconfig).map_err(|error| error.to_string())?;
-    let mut config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default())
-        .await
-        .map_err(|error| error.to_string())?;
-    config.default_retry = false;
-    // Loopback: a server that takes longer to accept is down.
-    config.connect_timeout = Some(LOOK);
-    kube::Client::try_from(config).map_err(|error| error.to_string())
 }

@@ -24,8 +24,8 @@ pub struct CheckJob {
     pub run: String,
     /// Its folder in that of the run.
     pub folder: String,
-    /// Digest of the backup's manifest.
-    pub manifest_digest: String,
+    /// Digest that the backup's manifest must have, where it is known.
+    pub manifest_digest: Option<String>,
     /// Secret with the private key under the key `identity`.
     pub identity_secret: String,
     /// Whether the check goes on without that key where it is missing or does not fit.
@@ -41,11 +41,13 @@ impl CheckJob {
         let mut mounted = mounted(&self.storage)?;
         mounted.extend([identity_mounted(&self.identity_secret, self.identity_optional)]);
         let mut mounted = mounted.reading_only();
-        mounted.arguments.extend([
-            format!("--name={}", self.run),
-            format!("--folder={}", self.folder),
-            format!("--manifest-digest={}", self.manifest_digest),
-        ]);
+        mounted
+            .arguments
+            .extend([format!("--name={}", self.run), format!("--folder={}", self.folder)]);
+        let digest = self.manifest_digest.iter();
+        mounted
+            .arguments
+            .extend(digest.map(|digest| format!("--manifest-digest={digest}")));
         if self.identity_optional {
             mounted.arguments.push("--identity-optional".to_owned());
         }
@@ -73,7 +75,7 @@ mod tests {
                 },
                 run: "run-1".to_owned(),
                 folder: "eu_2".to_owned(),
-                manifest_digest: "sha256:1".to_owned(),
+                manifest_digest: Some("sha256:1".to_owned()),
                 identity_secret: "key".to_owned(),
                 identity_optional: optional,
             };

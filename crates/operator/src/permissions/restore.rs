@@ -1,7 +1,8 @@
 //! What a restore may do. It is not among the accounts that `deploy/` installs: it is applied for a restore and removed after it.
 //! Pure data.
 
-use super::{Account, BACKUP_GROUPS, CORE, Grant, Permission, Place, permission};
+use super::backup::GROUPS;
+use super::{Account, CORE, Grant, Permission, Place, permission};
 
 /// ServiceAccount of Jobs that restore a backup.
 pub const RESTORE: &str = "kkp-upgrade-restore";
@@ -22,7 +23,7 @@ pub const RESTORE_ACCOUNT: Account = Account {
 
 const PERMISSIONS: &[Permission] = &[
     permission(
-        BACKUP_GROUPS,
+        GROUPS,
         &["*"],
         WRITE,
         "everything that KKP and its charts keep comes back, with its status where that is data",
