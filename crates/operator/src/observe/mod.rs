@@ -16,6 +16,8 @@ mod login_issuer;
 mod marked;
 mod objects;
 mod observer;
+mod place;
+mod places;
 mod platform;
 mod queue;
 mod recent;

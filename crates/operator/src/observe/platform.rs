@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kkp_upgrade_core::decide::{Needs, RuleNeeds};
 use kkp_upgrade_core::facts::{Evidence, Known, PlatformFacts, SeedFacts, Stop};
 use kkp_upgrade_core::request::{Request, Storage};
-use kkp_upgrade_core::rules::{Finding, Hop, RouteError};
+use kkp_upgrade_core::rules::{Evaluation, Finding, Hop, RouteError};
 use kkp_upgrade_core::status::Status;
 use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_kkp::evidence::{self, CRD_VERSION, MasterObservation, Observed, SeedObservation};
@@ -20,10 +20,12 @@ use super::backup_key;
 use super::configuration::Found;
 use super::installer;
 use super::observer::Observer;
+use super::place::Place;
+use super::places::PLACE_TIME;
 use super::recent::Question;
 use super::releases;
 use super::rule_facts::{Parts, findings};
-use super::rules::SeedReading;
+use super::rules::{Beginning, SeedReading, begin};
 use super::survey::Survey;
 use super::user_clusters::{Judged, UserClusters};
 use crate::call::{CallError, call};
@@ -32,8 +34,8 @@ use crate::seeds::{SeedConnection, cluster_uid};
 
 /// Seeds that are read at the same time.
 const PARALLEL_SEEDS: usize = 8;
-/// Longest that one seed may take of a round after it has said who it is: one with 10,000 user clusters takes a few
-/// seconds.
+/// Longest that one seed may take of a round after it has said who it is, where nothing of it is judged by rules: one with
+/// 10,000 user clusters takes a few seconds.
 const SEED_TIME: Duration = Duration::from_secs(20);
 
 /// The platform, and the findings where they are asked for, for the `KKPUpgrade` with this UID and its request.
@@ -82,12 +84,22 @@ async fn try_read(
         Some(_) => Box::pin(Survey::read(observer.client, &found.namespace, "the master")).await,
         None => Survey::unreadable("not read in this round"),
     };
-    let readings = read_seeds(
+    let backup_key = backup_key::read(observer, request, status, needs).await;
+    let asked = asked(request, needs.rules.as_ref(), version, observer.catalogue);
+    let evaluation = asked.as_ref().ok().map(|(request, rules, hop, catalogue)| {
+        let beginning = Beginning {
+            catalogue: &catalogue.catalogue,
+            configuration,
+            backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
+        };
+        begin(observer, request, status, (*hop, rules), &beginning, now)
+    });
+    let mut readings = read_seeds(
         observer,
         (&found.namespace, &master_uid),
         seeds,
         status,
-        target.as_deref(),
+        (target.as_deref(), evaluation.as_ref()),
     )
     .await;
     let looks = needs.installer.is_some() || needs.rules.is_some();
@@ -115,7 +127,6 @@ async fn try_read(
         }
         _ => None,
     };
-    let backup_key = backup_key::read(observer, request, status, needs).await;
     let platform = PlatformFacts {
         configuration: super::configuration::facts(configuration),
         version,
@@ -132,7 +143,7 @@ async fn try_read(
             .map(|reading| seed_facts(reading, target.as_deref()))
             .collect(),
         backup_storage: request.and_then(|request| backup_storage(observer, request)),
-        backup_key: backup_key.clone(),
+        backup_key,
         installer: match &installer {
             Some(installer) => match &installer.facts {
                 Ok(facts) => Known::Is(facts.clone()),
@@ -141,8 +152,10 @@ async fn try_read(
             None => Known::NotRead,
         },
     };
-    let findings = match asked(request, needs.rules.as_ref(), version, observer.catalogue) {
-        Ok((request, rules, hop, catalogue)) => {
+    let findings = match (asked, evaluation) {
+        (Ok((request, rules, hop, catalogue)), Some(evaluation)) => {
+            let begun = readings.iter_mut().filter_map(|reading| reading.place.take());
+            let begun = begun.map(|place| (place.name().to_owned(), place)).collect();
             let seeds: Vec<SeedReading> = readings.into_iter().map(|reading| reading.reading).collect();
             let parts = Parts {
                 found,
@@ -151,13 +164,13 @@ async fn try_read(
                 seeds: &seeds,
                 releases: &releases,
                 unreadable: &unreadable,
-                backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
             };
-            let rules = (hop, rules);
+            let begun = (evaluation, begun);
             let installer = installer.as_ref();
-            Known::Is(Box::pin(findings(observer, request, status, rules, parts, installer, now)).await)
+            Known::Is(Box::pin(findings(observer, request, (hop, rules), begun, parts, installer, now)).await)
         }
-        Err(unasked) => unasked,
+        (Err(unasked), _) => unasked,
+        (Ok(_), None) => Known::NotRead,
     };
     Ok((platform, findings))
 }
@@ -232,6 +245,8 @@ struct ConnectedReading {
     reading: SeedReading,
     connection: Option<SeedConnection>,
     surveyed: bool,
+    /// Where its user clusters have passed by the rules already.
+    place: Option<Place>,
 }
 
 async fn read_seeds(
@@ -239,11 +254,11 @@ async fn read_seeds(
     master: (&str, &str),
     seeds: Vec<Seed>,
     status: &Status,
-    target: Option<&str>,
+    wanted: (Option<&str>, Option<&Evaluation>),
 ) -> Vec<ConnectedReading> {
     let before: BTreeSet<&str> = status.unhealthy_before.iter().map(String::as_str).collect();
     let mut readings: Vec<ConnectedReading> = stream::iter(seeds)
-        .map(|seed| read_seed(observer, master, seed, target, &before))
+        .map(|seed| read_seed(observer, master, seed, wanted, &before))
         .buffer_unordered(PARALLEL_SEEDS)
         .collect()
         .await;
@@ -255,7 +270,7 @@ async fn read_seed(
     observer: &Observer<'_>,
     (namespace, master_uid): (&str, &str),
     seed: Seed,
-    target: Option<&str>,
+    (target, evaluation): (Option<&str>, Option<&Evaluation>),
     before: &BTreeSet<&str>,
 ) -> ConnectedReading {
     let name = seed.name_any();
@@ -264,15 +279,20 @@ async fn read_seed(
         .connect(observer.client, &seed)
         .await
         .map_err(|error| error.to_string());
-    let (survey, clusters) = match (&connection, target) {
+    let (survey, (clusters, place)) = match (&connection, target) {
         (Ok(connection), Some(target)) => {
-            Box::pin(survey_seed(observer, connection, namespace, &name, target, before)).await
+            let place = evaluation.map(|evaluation| {
+                let mut part = evaluation.part();
+                if connection.cluster_uid == master_uid {
+                    part.shared(&name);
+                }
+                Place::new(name.clone(), part)
+            });
+            let seed = (connection, name.as_str());
+            Box::pin(survey_seed(observer, seed, namespace, target, before, place)).await
         }
-        (Ok(_), None) => (
-            Survey::unreadable("not read in this round"),
-            UserClusters::unreadable("not read in this round"),
-        ),
-        (Err(why), _) => (Survey::unreadable(why), UserClusters::unreadable(why)),
+        (Ok(_), None) => unread("not read in this round"),
+        (Err(why), _) => unread(why),
     };
     let client = connection.as_ref().map(|connection| connection.client.clone());
     let separate = connection
@@ -292,35 +312,41 @@ async fn read_seed(
         },
         connection: connection.ok(),
         surveyed: target.is_some(),
+        place,
     }
+}
+
+/// What was not read of a seed, for one reason.
+fn unread(why: &str) -> (Survey, (UserClusters, Option<Place>)) {
+    (Survey::unreadable(why), (UserClusters::unreadable(why), None))
 }
 
 /// What runs on a seed that has said who it is, within the time that one seed may take of a round.
 async fn survey_seed(
     observer: &Observer<'_>,
-    connection: &SeedConnection,
+    (connection, name): (&SeedConnection, &str),
     namespace: &str,
-    name: &str,
     target: &str,
     before: &BTreeSet<&str>,
-) -> (Survey, UserClusters) {
+    place: Option<Place>,
+) -> (Survey, (UserClusters, Option<Place>)) {
     let began = Instant::now();
+    let longest = if place.is_some() { PLACE_TIME } else { SEED_TIME };
     let reading = async {
         let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
         let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
         let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
         let judged = Judged {
-            target,
-            worker_name: &worker_name,
+            target: target.to_owned(),
+            worker_name,
         };
-        let clusters = Box::pin(UserClusters::read(observer.views, connection, name, &judged, before)).await;
+        let views = observer.views;
+        let clusters = Box::pin(UserClusters::read(views, connection, name, &judged, before, place)).await;
         (survey, clusters)
     };
-    let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {
-        let why = format!("seed {name}: not read within {} s", SEED_TIME.as_secs());
-        (Survey::unreadable(&why), UserClusters::unreadable(&why))
-    });
-    let (survey, clusters) = &read;
+    let read = tokio::time::timeout(longest, reading).await;
+    let read = read.unwrap_or_else(|_| unread(&format!("seed {name}: not read within {} s", longest.as_secs())));
+    let (survey, (clusters, _)) = &read;
     let unread = || match &clusters.counts {
         Known::Unknown(why) => Some(why),
         _ => None,
