@@ -26,6 +26,7 @@ mod rights;
 mod rule_facts;
 mod rules;
 mod seed_item;
+mod seeds;
 mod survey;
 #[cfg(test)]
 mod tests;
