@@ -95,7 +95,8 @@ async fn found(broken: &'static str, evidence_first: bool) -> (Vec<Finding>, Vec
     let mut evaluation = evaluation();
     let place = Place::new("eu".to_owned(), evaluation.part());
     let place = if evidence_first {
-        let read = UserClusters::read(None, &connection, "eu", &judged(), &BTreeSet::new(), Some(place));
+        let (judged, before) = (judged(), BTreeSet::new());
+        let read = UserClusters::read(None, &connection, "eu", &judged, &before, Some(place));
         Box::pin(read).await.1
     } else {
         Some(place)
@@ -141,11 +142,14 @@ async fn what_the_evidence_could_not_read_is_undecided_for_the_rules() {
     }
 }
 
+async fn broken() -> Evaluation {
+    panic!("a defect")
+}
+
 #[tokio::test]
 async fn a_task_that_breaks_off_leaves_its_place_undecided() {
     let mut evaluation = evaluation();
-    let broken = async { panic!("a defect") };
-    let part = in_a_task("eu", &search(), &evaluation, broken).await;
+    let part = in_a_task("eu", &search(), &evaluation, broken()).await;
     evaluation.absorb(part);
     let findings = evaluation.finish();
     let of = |rule: &str| {

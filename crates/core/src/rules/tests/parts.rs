@@ -106,8 +106,11 @@ fn begun() -> Evaluation {
     evaluation
 }
 
-/// Steps, each for one of three parts, and the same in another order.
-fn split() -> impl Strategy<Value = (Vec<((usize, Step), usize)>, Vec<((usize, Step), usize)>)> {
+/// A step with its number, and which of three parts it happens to.
+type Share = ((usize, Step), usize);
+
+/// Steps, and the same in another order.
+fn split() -> impl Strategy<Value = (Vec<Share>, Vec<Share>)> {
     let steps = prop::collection::vec((step(), 0..3_usize), 0..24);
     let numbered = steps.prop_map(|steps| {
         let steps = steps.into_iter().enumerate();
@@ -136,7 +139,7 @@ proptest! {
 
 #[test]
 fn what_only_a_part_has_seen_is_counted_for_the_seed() {
-    let paused = |seed: &'static str| Step::Cluster {
+    let failing = |seed: &'static str| Step::Cluster {
         seed,
         kubernetes: "1.33.5",
         paused: false,
@@ -145,7 +148,7 @@ fn what_only_a_part_has_seen_is_counted_for_the_seed() {
     let mut evaluation = begun();
     let mut parts = [evaluation.part(), evaluation.part()];
     for (number, part) in parts.iter_mut().enumerate() {
-        happen(part, &(number, paused("eu")));
+        happen(part, &(number, failing("eu")));
         part.visited(ItemKind::Cluster, "eu");
     }
     parts.into_iter().for_each(|part| evaluation.absorb(part));
