@@ -109,9 +109,10 @@ impl Place {
             .and_then(Value::as_str)
             .unwrap_or_default();
         RingFacts {
-            cluster_active: match self.is_complete(ItemKind::Cluster) {
-                true => Field::Known(self.active.contains(namespace)),
-                false => Field::NotRead("the Clusters were not read".to_owned()),
+            cluster_active: if self.is_complete(ItemKind::Cluster) {
+                Field::Known(self.active.contains(namespace))
+            } else {
+                Field::NotRead("the Clusters were not read".to_owned())
             },
         }
     }

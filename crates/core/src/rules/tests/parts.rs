@@ -126,7 +126,9 @@ proptest! {
     #[test]
     fn parts_say_together_what_one_says((steps, shuffled) in split()) {
         let mut whole = begun();
-        steps.iter().for_each(|(step, _)| happen(&mut whole, step));
+        for (step, _) in &steps {
+            happen(&mut whole, step);
+        }
         let mut joined = begun();
         let mut parts = [joined.part(), joined.part(), joined.part()];
         for (step, part) in &shuffled {
@@ -151,7 +153,9 @@ fn what_only_a_part_has_seen_is_counted_for_the_seed() {
         happen(part, &(number, failing("eu")));
         part.visited(ItemKind::Cluster, "eu");
     }
-    parts.into_iter().for_each(|part| evaluation.absorb(part));
+    for part in parts {
+        evaluation.absorb(part);
+    }
     let findings = evaluation.finish();
     let told = |text: &str| findings.iter().any(|finding| finding.message.contains(text));
     assert!(
