@@ -121,7 +121,7 @@ fn plant(volume: &Path, whole: &str) -> anyhow::Result<()> {
         std::fs::copy(whole.join(file), folder.join(file))?;
     }
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(whole.join(MANIFEST_FILE))?)?;
-    manifest["name"] = altered.into();
+    *manifest.get_mut("name").context("the manifest has no name")? = altered.into();
     Ok(std::fs::write(folder.join(MANIFEST_FILE), manifest.to_string())?)
 }
 
@@ -232,24 +232,32 @@ async fn told_once(bed: &Bed, status: &Status) -> anyhow::Result<()> {
         })
         .await?;
     ensure!(told == "2 older backups removed; 6 verified ones stay", "{told}");
-    let created = audit(bed, |event| {
-        event["verb"] == "create"
-            && event["objectRef"]["resource"] == "jobs"
-            && event["responseObject"]["metadata"]["labels"]["upgrade.k8c.io/step"] == "retention"
-    })?;
+    let step = "/responseObject/metadata/labels/upgrade.k8c.io~1step";
+    let created = audit(
+        bed,
+        &[
+            ("/verb", "create"),
+            ("/objectRef/resource", "jobs"),
+            (step, "retention"),
+        ],
+    )?;
     ensure!(created == 1, "{created} Jobs of retention");
     let jobs = bed.kubectl(&["get", "jobs", "-n", NAMESPACE, "-o", "name"]).await?;
     ensure!(!jobs.contains("upgrade"), "{jobs}");
     Ok(())
 }
 
-/// How many recorded requests are like this.
-fn audit(bed: &Bed, like: impl Fn(&Value) -> bool) -> anyhow::Result<usize> {
+/// How many recorded requests have these texts at these places.
+fn audit(bed: &Bed, texts: &[(&str, &str)]) -> anyhow::Result<usize> {
     let log = audit_log(bed)?;
-    let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
-    Ok(events.filter(like).count())
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let fits = |event: &Value| {
+        let has = |(place, text): &(&str, &str)| event.pointer(place).and_then(Value::as_str) == Some(*text);
+        texts.iter().all(has)
+    };
+    Ok(events.filter(fits).count())
 }
 
 fn asked_by_backups(bed: &Bed) -> anyhow::Result<usize> {
-    audit(bed, |event| event["user"]["username"] == ACCOUNT)
+    audit(bed, &[("/user/username", ACCOUNT)])
 }

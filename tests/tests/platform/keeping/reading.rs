@@ -125,7 +125,7 @@ pub(super) async fn downloaded(bed: &Bed, volume: &Path, run: &str) -> anyhow::R
     let archive = folder.path().join(run).join(MASTER).join(ARCHIVE_FILE);
     let file = std::fs::metadata(&archive)?;
     ensure!(
-        file.permissions().mode() & 0o077 == 0 && file.len() > MOST_SENT,
+        file.permissions().mode() & 0o777 == 0o600 && file.len() > MOST_SENT,
         "{file:?}"
     );
     ensure!(said.contains(&format!("{MOST_SENT} of {} bytes", file.len())), "{said}");
