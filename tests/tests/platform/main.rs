@@ -5,6 +5,7 @@ mod api_rules;
 mod crashes;
 mod installer;
 mod interruptions;
+mod keeping;
 mod object_storage;
 mod refusals;
 mod restore;

@@ -95,6 +95,10 @@ impl Layout<'_> {
             ("service-account-signing-key-file", pki("service-account.key")),
             ("service-cluster-ip-range", "10.96.0.0/16".to_owned()),
             ("allow-privileged", "true".to_owned()),
+            // How it reads logs of Pods: the pod runner listens on the loopback address, and the Node's name is in no DNS.
+            ("kubelet-preferred-address-types", "InternalIP".to_owned()),
+            ("kubelet-client-certificate", pki("admin.crt")),
+            ("kubelet-client-key", pki("admin.key")),
             ("profiling", "false".to_owned()),
         ]);
         if self.audit {

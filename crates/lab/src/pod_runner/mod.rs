@@ -12,10 +12,11 @@
 //! the image appears.
 //!
 //! # What is different from a real node
-//! The host's network for all, with a loopback address of its own for each Pod; no Services, DNS, `exec`, `logs` or resource limits.
+//! The host's network for all, with a loopback address of its own for each Pod; no Services, DNS, `exec` or resource limits.
 //! Every Pod is bound here, whatever its selectors, affinity and tolerations (scheduling gates count). Liveness probes,
 //! `postStart` and HTTP hooks are ignored, volumes of ConfigMaps and Secrets are not refreshed (tokens are). Restart back-off is 100 ms to
-//! 5 s. Logs are in `<work_folder>/logs` ([`log_file`]), data of claims in `<work_folder>/claims` ([`claim_folder`]).
+//! 5 s. Logs are in `<work_folder>/logs` ([`log_file`]); `pods/log` gives them whole, all starts of a container in one, and nothing
+//! else (no `follow`, `tail` or `previous`). Data of claims are in `<work_folder>/claims` ([`claim_folder`]).
 //!
 //! # Faults
 //! See [`Control`].
@@ -30,6 +31,7 @@ mod control;
 mod decision;
 mod downward;
 mod environment;
+mod logs;
 mod node;
 mod pod_run;
 mod probes;
@@ -97,6 +99,9 @@ pub enum PodRunnerError {
         #[source]
         source: std::io::Error,
     },
+    /// Logs can't be served.
+    #[error("cannot serve the logs of Pods: {0}")]
+    Logs(String),
     /// The API server did not take the Node.
     #[error("cannot register the node: {0}")]
     Node(#[from] CallError),
@@ -124,6 +129,7 @@ pub async fn run(config: PodRunnerConfig) -> Result<Infallible, PodRunnerError> 
     sandbox::check().await.map_err(PodRunnerError::Sandbox)?;
     let listener = prepare_work_folder(&config.work_folder)?;
     let (present_sender, present) = watch::channel(true);
+    let logs = logs::Server::bind(config.work_folder.clone(), &config.ca_pem, present.clone()).await?;
     let runner = Arc::new(Runner {
         cluster: Cluster::new(config.client.clone(), present.clone()),
         control: ControlState::new(present_sender),
@@ -133,8 +139,9 @@ pub async fn run(config: PodRunnerConfig) -> Result<Infallible, PodRunnerError> 
         api_port: config.api_port,
         authority: config.ca_pem,
     });
-    node::register(&runner.cluster, &runner.node_name).await?;
+    node::register(&runner.cluster, &runner.node_name, logs.port()).await?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(logs.run());
     tasks.spawn({
         let runner = runner.clone();
         async move { runner.control.serve(listener).await }

@@ -11,11 +11,11 @@ use super::cluster::{CallError, Cluster};
 /// How long a starting API server may take to accept the Node.
 const REGISTRATION_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Makes the Node, or takes over the one that is there, and marks it Ready.
-pub(super) async fn register(cluster: &Cluster, name: &str) -> Result<(), CallError> {
+/// Makes the Node, or takes over the one that is there, and marks it Ready; its logs are served on this port.
+pub(super) async fn register(cluster: &Cluster, name: &str, log_port: u16) -> Result<(), CallError> {
     let tries = async {
         loop {
-            match register_once(cluster, name).await {
+            match register_once(cluster, name, log_port).await {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(%error, "the Node is not registered yet"),
             }
@@ -25,10 +25,10 @@ pub(super) async fn register(cluster: &Cluster, name: &str) -> Result<(), CallEr
     if tokio::time::timeout(REGISTRATION_DEADLINE, tries).await.is_ok() {
         return Ok(());
     }
-    register_once(cluster, name).await
+    register_once(cluster, name, log_port).await
 }
 
-async fn register_once(cluster: &Cluster, name: &str) -> Result<(), CallError> {
+async fn register_once(cluster: &Cluster, name: &str, log_port: u16) -> Result<(), CallError> {
     let nodes: Api<Node> = Api::all(cluster.client());
     let node: Node = Node {
         metadata: kube::api::ObjectMeta {
@@ -63,7 +63,7 @@ async fn register_once(cluster: &Cluster, name: &str) -> Result<(), CallError> {
             nodes.patch(name, &parameters, &spec),
         )
         .await?;
-    let status = Patch::Strategic(status(name));
+    let status = Patch::Strategic(status(name, log_port));
     cluster
         .call(
             || format!("mark Node {name} as ready"),
@@ -81,7 +81,7 @@ fn architecture() -> &'static str {
     }
 }
 
-fn status(name: &str) -> serde_json::Value {
+fn status(name: &str, log_port: u16) -> serde_json::Value {
     let capacity = json!({"cpu": "256", "memory": "1024Gi", "pods": "5000", "ephemeral-storage": "1024Gi"});
     let now = jiff::Timestamp::now();
     let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "lastHeartbeatTime": now, "lastTransitionTime": now});
@@ -95,5 +95,6 @@ fn status(name: &str) -> serde_json::Value {
             condition("PIDPressure", "False", "KubeletHasSufficientPID"),
         ],
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": log_port}},
     }})
 }

@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kkp_lab::pod_runner::claim_folder;
-use kube::api::DeleteParams;
+use kube::Api;
+use kube::api::{DeleteParams, LogParams};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, shell, shell_image};
@@ -55,6 +56,32 @@ pub(crate) async fn a_job_completes(bed: Bed) {
         pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"],
         0
     );
+}
+
+pub(crate) async fn a_log_is_read_through_the_api_server_and_whole(bed: Bed) {
+    bed.job("j", json!({"containers": [shell("c", "echo out; echo err >&2")]}))
+        .await;
+    let pod = bed.wait_phase("j", "Succeeded").await;
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let pods = bed.api::<Pod>();
+    assert_eq!(pods.logs(name, &LogParams::default()).await.unwrap(), "out\nerr\n");
+    let last_line = LogParams {
+        tail_lines: Some(1),
+        ..LogParams::default()
+    };
+    let refused = pods.logs(name, &last_line).await.unwrap_err().to_string();
+    assert!(refused.contains("tailLines=1"), "{refused}");
+
+    // Without a certificate of the cluster nobody reads it past the API server.
+    let nodes: Api<Node> = Api::all(bed.client.clone());
+    let node = serde_json::to_value(nodes.get(&bed.config.node_name).await.unwrap()).unwrap();
+    let port = &node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"];
+    let mut config = kube::Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
+    config.accept_invalid_certs = true;
+    let stranger = kube::Client::try_from(config).unwrap();
+    let path = format!("/containerLogs/{}/{name}/c", bed.namespace);
+    let request = http::Request::get(path).body(Vec::new()).unwrap();
+    assert!(stranger.request_text(request).await.is_err());
 }
 
 pub(crate) async fn a_failed_job_tells_code_and_last_words(bed: Bed) {

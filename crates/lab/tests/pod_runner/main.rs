@@ -33,9 +33,10 @@ macro_rules! cases {
     };
 }
 
-const CASES: [Case; 18] = cases![
+const CASES: [Case; 19] = cases![
     cases::a_deployment_of_an_unknown_image_becomes_available,
     cases::a_job_completes,
+    cases::a_log_is_read_through_the_api_server_and_whole,
     cases::a_failed_job_tells_code_and_last_words,
     cases::a_job_without_image_waits_until_it_is_there,
     cases::a_job_without_program_waits,
