@@ -20,7 +20,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::content;
+use super::{CLAIM, content};
 
 /// `kubectl kkp-upgrade backup …`; how it ends, what it gives, and what it says.
 async fn plugin(bed: &Bed, command: &[&str]) -> anyhow::Result<(Exit, String, String)> {
@@ -60,11 +60,18 @@ pub(super) async fn verified(bed: &Bed, volume: &Path, run: &str) -> anyhow::Res
             "{exit}: {given}{said}"
         );
     }
+    let location = format!("{run}/{MASTER}");
+    let by_location = ["verify", "--location", &location, "--claim", CLAIM];
+    let (exit, given, said) = plugin(bed, &by_location).await?;
+    ensure!(
+        exit == Exit::Done && given.contains("verified: "),
+        "{exit}: {given}{said}"
+    );
     damaged(bed, volume, run).await?;
     let pods = Api::<Pod>::namespaced(bed.client.clone(), NAMESPACE);
     let checks = ListParams::default().labels("app.kubernetes.io/name=kkp-upgrade-check");
     let pods = pods.list(&checks).await?.items;
-    ensure!(pods.len() == 6, "{} Pods", pods.len());
+    ensure!(pods.len() == 7, "{} Pods", pods.len());
     pods.iter().try_for_each(harmless)
 }
 
@@ -84,7 +91,7 @@ async fn damaged(bed: &Bed, volume: &Path, run: &str) -> anyhow::Result<()> {
     ensure!(bad.iter().all(named), "{given}");
     let folder = tempfile::tempdir()?;
     let to = folder.path().to_str().context("a path is no text")?;
-    let (exit, _, said) = plugin(bed, &["download", "u", MASTER, "--to", to]).await?;
+    let (exit, _, said) = plugin(bed, &["download", "u", "--target", MASTER, "--to", to]).await?;
     ensure!(
         exit == Exit::Blocked && said.contains(&place) && content(folder.path())?.is_empty(),
         "{exit}: {said}"
