@@ -18,7 +18,7 @@ use super::releases;
 /// Clusters that are read at the same time.
 const PARALLEL_PLACES: usize = 8;
 /// Longest that the objects of one cluster may take: a seed with 10,000 user clusters takes some seconds.
-pub(super) const PLACE_TIME: Duration = Duration::from_secs(45);
+const PLACE_TIME: Duration = Duration::from_secs(45);
 
 /// What is looked for everywhere.
 #[derive(Clone)]

@@ -13,7 +13,6 @@ use kube::ResourceExt;
 
 use super::observer::Observer;
 use super::place::Place;
-use super::places::PLACE_TIME;
 use super::platform::converted;
 use super::rules::SeedReading;
 use super::survey::Survey;
@@ -22,8 +21,8 @@ use crate::seeds::SeedConnection;
 
 /// Seeds that are read at the same time.
 const PARALLEL_SEEDS: usize = 8;
-/// Longest that one seed may take of a round after it has said who it is, where nothing of it is judged by rules: one with
-/// 10,000 user clusters takes a few seconds.
+/// Longest that one seed may take of a round after it has said who it is: one with 10,000 user clusters takes a few
+/// seconds. What only the rules look at has a time of its own behind that.
 const SEED_TIME: Duration = Duration::from_secs(20);
 
 /// A seed as read, with what made the connection.
@@ -119,7 +118,6 @@ async fn survey_seed(
     place: Option<Place>,
 ) -> (Survey, (UserClusters, Option<Place>)) {
     let began = Instant::now();
-    let longest = if place.is_some() { PLACE_TIME } else { SEED_TIME };
     let reading = async {
         let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
         let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
@@ -132,8 +130,8 @@ async fn survey_seed(
         let clusters = Box::pin(UserClusters::read(views, connection, name, &judged, before, place)).await;
         (survey, clusters)
     };
-    let read = tokio::time::timeout(longest, reading).await;
-    let read = read.unwrap_or_else(|_| unread(&format!("seed {name}: not read within {} s", longest.as_secs())));
+    let read = tokio::time::timeout(SEED_TIME, reading).await;
+    let read = read.unwrap_or_else(|_| unread(&format!("seed {name}: not read within {} s", SEED_TIME.as_secs())));
     let (survey, (clusters, _)) = &read;
     let unread = || match &clusters.counts {
         Known::Unknown(why) => Some(why),
