@@ -10,8 +10,11 @@ use serde_json::Value;
 
 use crate::BackupError;
 use crate::api::{Source, Subject};
-use crate::namespaces::find_namespaces;
+use crate::namespaces::Boundary;
 use crate::scope::{Omission, Reach, Scope};
+
+/// Turn of the lists that need a known scope.
+const OTHERS: u8 = 2;
 
 /// One kind of object that can be listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +84,29 @@ impl Resource {
     #[must_use]
     pub fn is_content(&self) -> bool {
         self.group.is_empty() && CONFIDENTIAL.iter().any(|(plural, _)| *plural == self.plural)
+    }
+
+    /// Whether these are namespaces, which say what of KKP's charts is there.
+    #[must_use]
+    pub fn is_namespaces(&self) -> bool {
+        self.group.is_empty() && self.plural == "namespaces"
+    }
+
+    /// Whether the scope depends on these.
+    #[must_use]
+    pub fn tells_scope(&self) -> bool {
+        self.turn() < OTHERS
+    }
+
+    /// When its list is read: whether an object is in scope has to be known when it comes.
+    fn turn(&self) -> u8 {
+        if self.is_clusters() || self.is_seeds() {
+            0
+        } else if self.is_namespaces() {
+            1
+        } else {
+            OTHERS
+        }
     }
 
     /// Whether these are KKP's Clusters, which say the namespaces of user clusters.
@@ -174,40 +200,49 @@ pub(crate) async fn read_namespace(source: &Source, name: &str) -> Result<Value,
 
 /// What there is to be read.
 pub(crate) struct Inventory {
-    /// Every resource in scope, sorted.
+    /// Every resource in scope: those that tell the scope first, both sorted.
     pub(crate) resources: Vec<Resource>,
-    /// With the namespaces that were found.
-    pub(crate) scope: Scope,
+    /// Fixed where lists are chosen by namespace; elsewhere it is learned while everything is read.
+    pub(crate) boundary: Boundary,
     /// What is left out, and why.
     pub(crate) omitted: Vec<Omission>,
 }
 
-/// Finds every resource and namespace in scope.
+/// Finds every resource in scope, and the namespaces where lists are chosen by them.
 ///
 /// # Errors
 /// When the API server cannot be read, or KKP's namespace is missing.
 pub(crate) async fn discover(source: &Source, namespace: &str, reach: Reach) -> Result<Inventory, BackupError> {
-    let mut scope = Scope::kkp(namespace);
+    let mut boundary = Boundary::new(namespace, reach);
     let mut omitted = Scope::omissions();
     let groups: APIGroupList = typed(source, "/apis", "the API groups").await?;
-    let (owned, foreign): (Vec<_>, Vec<_>) = groups.groups.iter().partition(|group| scope.owns_group(&group.name));
+    let (owned, foreign): (Vec<_>, Vec<_>) = groups
+        .groups
+        .iter()
+        .partition(|group| boundary.scope().owns_group(&group.name));
     let mut resources = vec![Resource::crds(), Resource::namespaces()];
     for group in owned {
         let (found, left_out) = resources_of(source, group).await?;
         resources.extend(found);
         omitted.extend(left_out);
     }
-    omitted.extend(find_namespaces(source, &mut scope, reach, &resources).await?);
+    read_namespace(source, namespace).await?;
+    if reach == Reach::Named {
+        boundary.look_up(source, &resources).await?;
+    }
     resources
         .extend(SHARED.map(|(group, plural, kind, namespaced)| Resource::new(group, "v1", plural, kind, namespaced)));
     for (plural, kind) in CONFIDENTIAL {
         let all = Resource::new("", "v1", plural, kind, true);
         match reach {
             Reach::Everywhere => resources.push(all),
-            Reach::Named => resources.extend(scope.namespaces.iter().map(|namespace| all.of_namespace(namespace))),
+            Reach::Named => {
+                let namespaces = boundary.scope().namespaces.iter();
+                resources.extend(namespaces.map(|namespace| all.of_namespace(namespace)));
+            }
         }
     }
-    resources.sort();
+    resources.sort_by_cached_key(|resource| (resource.turn(), resource.clone()));
     let foreign: Vec<&str> = foreign.iter().map(|group| group.name.as_str()).collect();
     omitted.push(Omission::new(
         format!("API groups {}", foreign.join(", ")),
@@ -215,7 +250,7 @@ pub(crate) async fn discover(source: &Source, namespace: &str, reach: Reach) -> 
     ));
     Ok(Inventory {
         resources,
-        scope,
+        boundary,
         omitted,
     })
 }

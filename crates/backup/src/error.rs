@@ -250,8 +250,8 @@ pub enum BackupError {
         /// What is wrong with it; never a line of it.
         reason: String,
     },
-    /// A user cluster came between the look at namespaces and the snapshot.
-    #[error("a user cluster got its namespace {namespace} while the backup began; take a fresh snapshot")]
+    /// A user cluster or a chart came between the look at namespaces and the snapshot.
+    #[error("namespace {namespace} became part of the platform while the backup began; take a fresh snapshot")]
     Unsettled {
         /// The namespace.
         namespace: String,

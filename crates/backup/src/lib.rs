@@ -17,6 +17,7 @@ mod archive;
 mod canonical;
 mod check;
 mod discovery;
+mod disk;
 mod error;
 mod key;
 mod ledger;

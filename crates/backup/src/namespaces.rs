@@ -1,4 +1,5 @@
-//! Which namespaces are the platform's, and which single Secrets outside of them.
+//! Where the platform ends: which namespaces are the platform's, and which single Secrets outside of them, as its own objects
+//! say.
 //!
 //! Talks to the cluster, reading only. Must never take a user cluster's namespace from its name: its Cluster says it.
 
@@ -9,101 +10,142 @@ use serde_json::Value;
 
 use crate::BackupError;
 use crate::api::{Source, Subject};
-use crate::discovery::{Resource, read_namespace};
-use crate::scope::{CHART_NAMESPACES, Omission, Reach, Scope};
+use crate::discovery::Resource;
+use crate::scope::{CHART_NAMESPACES, KEY_SECRET, Omission, Reach, Scope};
 
 /// Secret of a seed's `kube-system` that no Seed names where KKP's old etcd backups are used (KKP source, `pkg/resources`).
 const OLD_BACKUP_CREDENTIALS: &str = "kube-system/kubermatic-s3-credentials";
 
-/// Completes the scope: KKP's namespace, those of its charts that exist, those of user clusters, and the credentials that
-/// Seeds name elsewhere. Gives what is left out because of that.
-pub(crate) async fn find_namespaces(
-    source: &Source,
-    scope: &mut Scope,
+/// The scope as far as it is known, and what was seen beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Boundary {
+    scope: Scope,
     reach: Reach,
-    resources: &[Resource],
-) -> Result<Vec<Omission>, BackupError> {
-    read_namespace(source, &scope.platform_namespace).await?;
-    let mut others = names_of_all(source).await?;
-    for namespace in CHART_NAMESPACES.iter().filter(|&&namespace| others.contains(namespace)) {
-        scope.namespaces.insert((*namespace).to_owned());
+    /// Namespaces that are not in scope so far.
+    others: BTreeSet<String>,
+    /// Secrets of the platform elsewhere that are out of reach, as `<namespace>/<name>`.
+    unreached: BTreeSet<String>,
+    /// What is read was chosen by it: it must not move any more.
+    fixed: bool,
+}
+
+impl Boundary {
+    /// Only KKP's namespace is known.
+    pub(crate) fn new(namespace: &str, reach: Reach) -> Self {
+        let mut boundary = Self {
+            scope: Scope::kkp(namespace),
+            reach,
+            others: BTreeSet::new(),
+            unreached: BTreeSet::new(),
+            fixed: false,
+        };
+        boundary.secrets().insert(OLD_BACKUP_CREDENTIALS.to_owned());
+        boundary
     }
-    for clusters in resources.iter().filter(|resource| resource.is_clusters()) {
-        collect(source, clusters, &claimed_namespace, &mut scope.namespaces).await?;
+
+    /// What is known so far.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
     }
-    let mut secrets = BTreeSet::from([OLD_BACKUP_CREDENTIALS.to_owned()]);
-    for seeds in resources.iter().filter(|resource| resource.is_seeds()) {
-        collect(source, seeds, &credentials, &mut secrets).await?;
+
+    /// Learns from the objects as they are now, and fixes it.
+    pub(crate) async fn look_up(&mut self, source: &Source, resources: &[Resource]) -> Result<(), BackupError> {
+        for resource in resources.iter().filter(|resource| resource.tells_scope()) {
+            let label = resource.label();
+            let subject = Subject::of(&label);
+            let mut size = source.first_page(resource);
+            let mut parameters = ListParams::default();
+            loop {
+                parameters = parameters.limit(size.objects());
+                let page = source.page(resource, &parameters, &subject).await?;
+                self.learn(resource, &page.items()?)?;
+                size = size.after(page.bytes(), page.objects);
+                let Some(token) = page.next else { break };
+                parameters = parameters.continue_token(&token);
+            }
+        }
+        self.fixed = true;
+        Ok(())
     }
-    others.retain(|namespace| !scope.namespaces.contains(namespace));
-    let mut omitted = Vec::new();
-    if reach == Reach::Everywhere {
-        scope.secrets = secrets;
-    } else {
+
+    /// Takes in what these objects say of it.
+    ///
+    /// # Errors
+    /// When something of the platform came after it was fixed: that would be half in the backup.
+    pub(crate) fn learn(&mut self, resource: &Resource, objects: &[Value]) -> Result<(), BackupError> {
+        for object in objects {
+            if resource.is_seeds() {
+                let secrets = credentials(object);
+                self.secrets().extend(secrets);
+            } else if resource.is_clusters() {
+                self.include(text(object, "/status/namespaceName"))?;
+            } else if resource.is_namespaces() {
+                let name = text(object, "/metadata/name");
+                if CHART_NAMESPACES.contains(&name) {
+                    self.include(name)?;
+                }
+                self.others.insert(name.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, namespace: &str) -> Result<(), BackupError> {
+        if namespace.is_empty() || self.scope.namespaces.contains(namespace) {
+            return Ok(());
+        }
+        if self.fixed {
+            return Err(BackupError::Unsettled {
+                namespace: namespace.to_owned(),
+            });
+        }
+        self.scope.namespaces.insert(namespace.to_owned());
+        Ok(())
+    }
+
+    /// Where Secrets in namespaces that are not the platform's belong.
+    fn secrets(&mut self) -> &mut BTreeSet<String> {
+        match self.reach {
+            Reach::Everywhere => &mut self.scope.secrets,
+            Reach::Named => &mut self.unreached,
+        }
+    }
+
+    /// The scope, and what is left out because of it: known when everything was learned.
+    pub(crate) fn settle(self) -> (Scope, Vec<Omission>) {
+        let Self {
+            scope,
+            others,
+            unreached,
+            ..
+        } = self;
+        let mut omitted = Vec::new();
+        if !unreached.is_empty() {
+            omitted.push(Omission::new(
+                format!("Secrets {}", joined(&unreached)),
+                "used on seeds, and in the backups of those",
+            ));
+        }
+        let others: BTreeSet<String> = others.difference(&scope.namespaces).cloned().collect();
+        if !others.is_empty() {
+            omitted.push(Omission::new(
+                format!(
+                    "Secrets, ConfigMaps, Ingresses and RBAC in the namespaces {}",
+                    joined(&others)
+                ),
+                "not of KKP, of its charts or of user clusters",
+            ));
+        }
         omitted.push(Omission::new(
-            format!("Secrets {}", joined(&secrets)),
-            "used on seeds, and in the backups of those",
+            format!("Secret {}/{KEY_SECRET}", scope.platform_namespace),
+            "the key that opens this archive: keep it outside of the cluster",
         ));
+        (scope, omitted)
     }
-    if !others.is_empty() {
-        omitted.push(Omission::new(
-            format!(
-                "Secrets, ConfigMaps, Ingresses and RBAC in the namespaces {}",
-                joined(&others)
-            ),
-            "not of KKP, of its charts or of user clusters",
-        ));
-    }
-    omitted.push(Omission::new(
-        format!("Secret {}/{}", scope.platform_namespace, crate::scope::KEY_SECRET),
-        "the key that opens this archive: keep it outside of the cluster",
-    ));
-    Ok(omitted)
 }
 
 fn joined(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-async fn names_of_all(source: &Source) -> Result<BTreeSet<String>, BackupError> {
-    let name = |object: &Value| vec![text(object, "/metadata/name").to_owned()];
-    let mut names = BTreeSet::new();
-    collect(source, &Resource::namespaces(), &name, &mut names).await?;
-    Ok(names)
-}
-
-type Find<'a> = &'a (dyn Fn(&Value) -> Vec<String> + Sync);
-
-/// Looks at every object as it is now; only what `find` takes of it is kept.
-async fn collect(
-    source: &Source,
-    resource: &Resource,
-    find: Find<'_>,
-    found: &mut BTreeSet<String>,
-) -> Result<(), BackupError> {
-    let label = resource.label();
-    let subject = Subject::of(&label);
-    let mut size = source.first_page(resource);
-    let mut token = None::<String>;
-    loop {
-        let mut parameters = ListParams::default().limit(size.objects());
-        if let Some(token) = &token {
-            parameters = parameters.continue_token(token);
-        }
-        let page = source.page(resource, &parameters, &subject).await?;
-        let items = page.items()?;
-        found.extend(items.iter().flat_map(find).filter(|name| !name.is_empty()));
-        size = size.after(page.bytes(), page.objects);
-        token = page.next;
-        if token.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-/// The namespace of a user cluster, as its Cluster says.
-pub(crate) fn claimed_namespace(cluster: &Value) -> Vec<String> {
-    vec![text(cluster, "/status/namespaceName").to_owned()]
 }
 
 /// The Secrets of the destinations of etcd backups, as a Seed names them.

@@ -12,7 +12,7 @@ use crate::BackupError;
 use crate::digest;
 use crate::store::{CLAIM_FILE, Listed, Store};
 use crate::verify::{parse_manifest, read_receipt};
-use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE};
+use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE, temporary};
 
 /// Marks a folder whose backup is being removed.
 pub const REMOVAL_FILE: &str = "removing.json";
@@ -158,6 +158,8 @@ pub fn remove(store: &Store, backup: &VerifiedBackup) -> Result<(), BackupError>
         let text = serde_json::to_vec(&mark).map_err(|error| {
             BackupError::volume("write", &folder.path().join(REMOVAL_FILE), std::io::Error::from(error))
         })?;
+        // Of a removal that was killed while it wrote the mark.
+        folder.remove_unpublished(REMOVAL_FILE)?;
         folder.write(REMOVAL_FILE, text)?;
     }
     [MANIFEST_FILE, ARCHIVE_FILE, RECEIPT_FILE]
@@ -185,11 +187,11 @@ pub fn finish(store: &Store, clusters: &[KnownCluster]) -> Result<u64, BackupErr
         }
         let folder = listed.open(store);
         finished += u64::from(listed.has(ARCHIVE_FILE));
-        [ARCHIVE_FILE, RECEIPT_FILE]
+        let (ours, others): (Vec<&String>, Vec<&String>) = listed.files.keys().partition(|file| is_of_a_backup(file));
+        ours.into_iter().try_for_each(|file| folder.remove(file))?;
+        let foreign = others
             .iter()
-            .try_for_each(|file| folder.remove(file))?;
-        let known = [ARCHIVE_FILE, RECEIPT_FILE, CLAIM_FILE, REMOVAL_FILE];
-        let foreign = listed.files.keys().any(|file| !known.contains(&file.as_str()));
+            .any(|file| ![CLAIM_FILE, REMOVAL_FILE].contains(&file.as_str()));
         if foreign || staying.as_ref() == Some(&neighbours) {
             staying = Some(neighbours);
             continue;
@@ -200,6 +202,13 @@ pub fn finish(store: &Store, clusters: &[KnownCluster]) -> Result<u64, BackupErr
         folder.remove_empty()?;
     }
     Ok(finished)
+}
+
+/// Whether a file is one that a backup leaves, or what a killed program left of one.
+fn is_of_a_backup(file: &str) -> bool {
+    [MANIFEST_FILE, ARCHIVE_FILE, RECEIPT_FILE, REMOVAL_FILE]
+        .iter()
+        .any(|&known| file == temporary(known) || file == known && known != REMOVAL_FILE)
 }
 
 fn is_half_removed(store: &Store, listed: &Listed, clusters: &[KnownCluster]) -> Result<bool, BackupError> {

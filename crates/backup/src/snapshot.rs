@@ -20,7 +20,7 @@ use crate::discovery::{ClusterIdentity, CrdOffer, Inventory, Resource, discover}
 use crate::key::{Recipients, RunKey};
 use crate::ledger::Ledger;
 use crate::manifest::{ArchiveRecord, FORMAT_VERSION, KindRecord, Manifest, seal};
-use crate::namespaces::claimed_namespace;
+use crate::namespaces::Boundary;
 use crate::page::RawPage;
 use crate::scope::{Omission, Reach, Scope};
 use crate::store::AttemptFolder;
@@ -86,17 +86,16 @@ pub async fn write_snapshot(
 ) -> Result<Snapshot, BackupError> {
     let Inventory {
         resources,
-        scope,
+        boundary,
         omitted,
     } = discover(source, &request.namespace, request.reach).await?;
     let (revision, pins) = pin(source, &resources).await?;
     let run_key = Arc::new(RunKey::generate());
     let (sender, receiver) = mpsc::channel(1);
     let (archive, recipients, key) = (folder.clone(), request.recipients.clone(), run_key.clone());
-    let taken = scope.clone();
     let writer = tokio::task::spawn_blocking(move || {
         let archive = ArchiveWriter::create(&archive, &recipients, &key)?;
-        Writing::new(archive, taken, resources, omitted).write_all(receiver)
+        Writing::new(archive, boundary, resources, omitted).write_all(receiver)
     });
     let read = read_all(source, pins, &sender).await;
     // Only a whole reading may be published: the writer looks for this last message.
@@ -112,10 +111,10 @@ pub async fn write_snapshot(
         (Err(Interrupted::WriterGone), Ok(_)) => return Err(stopped()),
         (Ok(()), Ok(done)) => done.ok_or_else(stopped)?,
     };
-    let manifest = assemble(request, (revision, scope), whole.archive, whole.kinds, whole.omitted);
+    let (manifest, ledger) = assemble(request, revision, whole);
     Ok(Snapshot {
         written: publish_manifest(folder, manifest).await?,
-        ledger: whole.ledger,
+        ledger,
         run_key: Arc::into_inner(run_key).ok_or_else(stopped)?,
     })
 }
@@ -187,18 +186,6 @@ async fn read_all(source: &Source, pins: Vec<Pinned>, sender: &mpsc::Sender<Mess
     Ok(())
 }
 
-/// A user cluster that got its namespace after the namespaces were looked up would be half in the backup.
-fn settled(scope: &Scope, clusters: &[Value]) -> Result<(), BackupError> {
-    let claimed = clusters.iter().flat_map(claimed_namespace);
-    let new = claimed
-        .into_iter()
-        .find(|namespace| !namespace.is_empty() && !scope.namespaces.contains(namespace));
-    match new {
-        Some(namespace) => Err(BackupError::Unsettled { namespace }),
-        None => Ok(()),
-    }
-}
-
 /// Of a page only what is in scope.
 pub(crate) fn in_scope(scope: &Scope, resource: &Resource, mut items: Vec<Value>) -> Vec<Value> {
     items.retain(|item| scope.takes(resource, item));
@@ -209,6 +196,7 @@ pub(crate) fn in_scope(scope: &Scope, resource: &Resource, mut items: Vec<Value>
 struct WholeArchive {
     archive: ArchiveRecord,
     ledger: Ledger,
+    scope: Scope,
     kinds: Vec<KindRecord>,
     omitted: Vec<Omission>,
 }
@@ -216,7 +204,7 @@ struct WholeArchive {
 /// Takes pages apart, chooses, digests and compresses. Runs on a thread of its own: it would hold up the reading.
 struct Writing {
     archive: ArchiveWriter,
-    scope: Scope,
+    boundary: Boundary,
     resources: Vec<Resource>,
     omitted: Vec<Omission>,
     kinds: Vec<KindRecord>,
@@ -225,10 +213,10 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(archive: ArchiveWriter, scope: Scope, resources: Vec<Resource>, omitted: Vec<Omission>) -> Self {
+    fn new(archive: ArchiveWriter, boundary: Boundary, resources: Vec<Resource>, omitted: Vec<Omission>) -> Self {
         Self {
             archive,
-            scope,
+            boundary,
             resources,
             omitted,
             kinds: Vec::new(),
@@ -248,13 +236,7 @@ impl Writing {
                 Message::Page(page) => self.page(&page)?,
                 Message::Done => {
                     self.end_kind();
-                    let (archive, ledger) = self.archive.publish()?;
-                    return Ok(Some(WholeArchive {
-                        archive,
-                        ledger,
-                        kinds: self.kinds,
-                        omitted: self.omitted,
-                    }));
+                    return self.publish().map(Some);
                 }
             }
         }
@@ -266,10 +248,8 @@ impl Writing {
             return Ok(());
         };
         let items = page.items()?;
-        if resource.is_clusters() {
-            settled(&self.scope, &items)?;
-        }
-        let items = in_scope(&self.scope, resource, items);
+        self.boundary.learn(resource, &items)?;
+        let items = in_scope(self.boundary.scope(), resource, items);
         if resource.is_crds() {
             for crd in items.iter().map(CrdOffer::of) {
                 self.omitted.extend(crd.check(&self.resources)?);
@@ -283,6 +263,18 @@ impl Writing {
             self.archive.append(&sealed)?;
         }
         Ok(())
+    }
+
+    fn publish(self) -> Result<WholeArchive, BackupError> {
+        let (archive, ledger) = self.archive.publish()?;
+        let (scope, outside) = self.boundary.settle();
+        Ok(WholeArchive {
+            archive,
+            ledger,
+            scope,
+            kinds: self.kinds,
+            omitted: [self.omitted, outside].concat(),
+        })
     }
 
     fn end_kind(&mut self) {
@@ -302,14 +294,8 @@ pub(crate) fn fingerprint(path: &str) -> [u8; 16] {
     start
 }
 
-fn assemble(
-    request: &SnapshotRequest,
-    (revision, scope): (String, Scope),
-    archive: ArchiveRecord,
-    kinds: Vec<KindRecord>,
-    omitted: Vec<Omission>,
-) -> Manifest {
-    Manifest {
+fn assemble(request: &SnapshotRequest, revision: String, whole: WholeArchive) -> (Manifest, Ledger) {
+    let manifest = Manifest {
         format_version: FORMAT_VERSION,
         name: request.name.clone(),
         target: request.target.clone(),
@@ -318,12 +304,13 @@ fn assemble(
         platform_version: request.platform_version.clone(),
         started_time: request.started,
         revision,
-        scope,
-        archive,
-        objects: kinds.iter().map(|kind| kind.count).sum(),
-        kinds,
-        omitted,
-    }
+        scope: whole.scope,
+        archive: whole.archive,
+        objects: whole.kinds.iter().map(|kind| kind.count).sum(),
+        kinds: whole.kinds,
+        omitted: whole.omitted,
+    };
+    (manifest, whole.ledger)
 }
 
 async fn publish_manifest(folder: &AttemptFolder, manifest: Manifest) -> Result<Written, BackupError> {

@@ -137,8 +137,15 @@ pub async fn read_back(folder: &AttemptFolder, snapshot: &Snapshot) -> Result<Wr
     let (folder, expected) = (folder.clone(), snapshot.written.manifest_digest.clone());
     on_a_thread(move || {
         let written = read_manifest(&folder, Some(&expected))?;
-        check_archive(&folder, &written.manifest, &opener, Some(&ledger))?;
-        Ok(written)
+        match check_archive(&folder, &written.manifest, &opener, Some(&ledger)) {
+            // It was written for this very key.
+            Err(BackupError::WrongKey { path }) => Err(BackupError::Corrupt {
+                path,
+                after: "the start".to_owned(),
+                reason: "the key that it was written for does not open it".to_owned(),
+            }),
+            checked => checked.map(|_| written),
+        }
     })
     .await
 }

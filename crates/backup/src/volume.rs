@@ -2,11 +2,11 @@
 //!
 //! Talks only to the file system. The only thing it ever removes is a temporary file that this very object created.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::BackupError;
+use crate::disk::{self, DiskFile};
 
 /// Name of the archive in its folder.
 pub const ARCHIVE_FILE: &str = "objects.tar.zst.age";
@@ -14,10 +14,11 @@ pub const ARCHIVE_FILE: &str = "objects.tar.zst.age";
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of the receipt of a verification.
 pub const RECEIPT_FILE: &str = "verified.json";
+
 /// Makes the folder of a run, which its targets share.
 pub(crate) fn prepare_folder(root: &Path, name: &str) -> Result<(), BackupError> {
     let run = root.join(name);
-    match fs::create_dir(&run) {
+    match disk::create_folder(&run) {
         Ok(()) => sync_folder(root),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(BackupError::volume("create the folder", &run, error)),
@@ -26,7 +27,7 @@ pub(crate) fn prepare_folder(root: &Path, name: &str) -> Result<(), BackupError>
 
 /// Makes a folder; `false` when somebody made it before.
 pub(crate) fn take_folder(path: &Path) -> Result<bool, BackupError> {
-    match fs::create_dir(path) {
+    match disk::create_folder(path) {
         Ok(()) => path.parent().map_or(Ok(()), sync_folder).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(BackupError::volume("create the folder", path, error)),
@@ -35,7 +36,7 @@ pub(crate) fn take_folder(path: &Path) -> Result<bool, BackupError> {
 
 /// A small file; `None` when it is not there.
 pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
-    match fs::read(path) {
+    match disk::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(BackupError::volume("read", path, error)),
@@ -52,13 +53,25 @@ pub(crate) fn write_file(path: PathBuf, content: &[u8]) -> Result<(), BackupErro
 }
 
 /// The archive, to be read, and its length.
-pub(crate) fn open_file(archive: &Path) -> Result<(File, u64), BackupError> {
-    let open = || {
-        let file = File::open(archive)?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
-    };
-    open().map_err(|error| BackupError::volume("open the archive", archive, error))
+pub(crate) fn open_file(archive: &Path) -> Result<(DiskFile, u64), BackupError> {
+    DiskFile::open(archive).map_err(|error| BackupError::volume("open the archive", archive, error))
+}
+
+/// Whether a folder is there.
+pub(crate) fn is_folder(path: &Path) -> Result<bool, BackupError> {
+    let found = disk::look(path).map_err(|error| BackupError::volume("look at", path, error))?;
+    Ok(found.is_some_and(|found| found.is_dir()))
+}
+
+/// Whether a file is there.
+pub(crate) fn is_file(path: &Path) -> Result<bool, BackupError> {
+    let found = disk::look(path).map_err(|error| BackupError::volume("look at", path, error))?;
+    Ok(found.is_some_and(|found| found.is_file()))
+}
+
+/// What a file is called while it is written.
+pub(crate) fn temporary(file: &str) -> String {
+    format!("{file}.partial")
 }
 
 /// A file that gets its name only when it is whole and on the medium. Dropped before that, it is removed again, so that
@@ -71,19 +84,15 @@ pub(crate) struct UnpublishedFile {
 
 impl UnpublishedFile {
     /// Creates the temporary file; fails when it or the file itself is there.
-    pub(crate) fn create(target: PathBuf) -> Result<(Self, File), BackupError> {
-        if target.exists() {
+    pub(crate) fn create(target: PathBuf) -> Result<(Self, DiskFile), BackupError> {
+        if is_file(&target)? {
             let exists = io::Error::from(io::ErrorKind::AlreadyExists);
             return Err(BackupError::volume("create", &target, exists));
         }
-        let mut temporary = target.clone().into_os_string();
-        temporary.push(".partial");
-        let temporary = PathBuf::from(temporary);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .map_err(|error| BackupError::volume("create", &temporary, error))?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = target.with_file_name(temporary(&name));
+        let file =
+            DiskFile::create_new(&temporary).map_err(|error| BackupError::volume("create", &temporary, error))?;
         Ok((Self { temporary, target }, file))
     }
 
@@ -93,14 +102,14 @@ impl UnpublishedFile {
     }
 
     /// Forces it to the medium and gives it its name, without ever replacing a file.
-    pub(crate) fn publish(self, file: &File) -> Result<(), BackupError> {
-        file.sync_all().map_err(|error| self.failed(error))?;
-        forget_cached_pages(file);
-        match fs::hard_link(&self.temporary, &self.target) {
+    pub(crate) fn publish(self, file: &DiskFile) -> Result<(), BackupError> {
+        file.sync().map_err(|error| self.failed(error))?;
+        file.forget_cached_pages();
+        match disk::link(&self.temporary, &self.target) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.failed(error)),
             // Some volumes have no hard links. The folder belongs to this attempt alone and the name was free.
-            Err(_) => fs::rename(&self.temporary, &self.target).map_err(|error| self.failed(error))?,
+            Err(_) => disk::rename(&self.temporary, &self.target).map_err(|error| self.failed(error))?,
         }
         if let Some(folder) = self.target.parent() {
             remove_own(&self.temporary);
@@ -117,7 +126,7 @@ impl Drop for UnpublishedFile {
 }
 
 fn remove_own(temporary: &Path) {
-    if let Err(error) = fs::remove_file(temporary)
+    if let Err(error) = disk::remove_file(temporary)
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %temporary.display(), %error, "cannot remove an own temporary file");
@@ -126,21 +135,13 @@ fn remove_own(temporary: &Path) {
 
 /// Makes names durable, not only contents.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), BackupError> {
-    File::open(folder)
-        .and_then(|handle| handle.sync_all())
-        .map_err(|error| BackupError::volume("sync the folder", folder, error))
-}
-
-/// So that reading it back asks the medium and not this machine's memory. Only advice: not every file system follows.
-fn forget_cached_pages(file: &File) {
-    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-    if let Err(error) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
-        tracing::debug!(%error, "the file system keeps its cached pages");
-    }
+    disk::sync_folder(folder).map_err(|error| BackupError::volume("sync the folder", folder, error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::AttemptFolder;
 

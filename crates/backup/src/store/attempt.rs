@@ -1,7 +1,6 @@
 //! The folder of one attempt, on whatever store it is: claimed once, each of its files written once, never written
 //! over. Talks to the volume or the bucket.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use super::download::{BucketReader, Trouble};
 use super::fault::BucketFault;
 use super::upload::Upload;
 use crate::BackupError;
+use crate::disk::DiskFile;
 use crate::key::RunKey;
 use crate::path::check_folder_name;
 use crate::volume::{self, ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE, UnpublishedFile};
@@ -126,7 +126,7 @@ impl AttemptFolder {
 
     fn is_claimed(&self) -> Result<bool, BackupError> {
         match &self.store {
-            Store::Volume(_) => Ok(self.path.is_dir()),
+            Store::Volume(_) => volume::is_folder(&self.path),
             Store::Bucket(_) => Ok(self.read(CLAIM_FILE)?.is_some()),
         }
     }
@@ -181,7 +181,7 @@ impl AttemptFolder {
     /// When the store cannot be read.
     pub fn is_complete(&self) -> Result<bool, BackupError> {
         match &self.store {
-            Store::Volume(_) => Ok(self.manifest().is_file()),
+            Store::Volume(_) => volume::is_file(&self.manifest()),
             Store::Bucket(_) => Ok(self.read(MANIFEST_FILE)?.is_some()),
         }
     }
@@ -279,7 +279,7 @@ fn opening(error: BackupError, archive: &Path) -> BackupError {
 /// An archive that is being written.
 pub(crate) enum NewArchive {
     /// On a volume.
-    File(UnpublishedFile, File),
+    File(UnpublishedFile, DiskFile),
     /// To a bucket.
     Upload(Box<Upload>),
 }
@@ -340,7 +340,7 @@ pub(crate) struct ArchiveStream {
 
 impl ArchiveStream {
     /// An archive that is a file of this length, and called `path` in messages.
-    pub(super) fn new(file: File, length: u64, path: PathBuf) -> Self {
+    pub(super) fn new(file: impl Read + Send + 'static, length: u64, path: PathBuf) -> Self {
         Self {
             reader: Box::new(file),
             length,

@@ -3,7 +3,6 @@
 //! Whatever is not called like the folder of an attempt is somebody else's and is not seen here.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use object_store::path::Path as Key;
 use super::bucket::{Attempted, Bucket};
 use super::{AttemptFolder, BucketFault, Store};
 use crate::BackupError;
+use crate::disk::{self, Entry};
 use crate::path::check_folder_name;
 use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE};
 
@@ -82,22 +82,17 @@ impl Store {
 
 fn on_volume(root: &Path) -> Result<Vec<Listed>, BackupError> {
     let mut found = Vec::new();
-    for (run, path) in entries(root)? {
+    for run in folders(root)? {
         if check_folder_name("run", &run).is_err() {
             continue;
         }
-        for (folder, path) in ours(entries(&path))? {
+        let path = root.join(&run);
+        for folder in ours(folders(&path))? {
             let Some(mut listed) = Listed::new(&run, &folder) else {
                 continue;
             };
-            let names = fs::read_dir(&path).map_err(|error| BackupError::volume("list", &path, error))?;
-            for entry in names {
-                let entry = entry.map_err(|error| BackupError::volume("list", &path, error))?;
-                let length = entry.metadata().map_or(0, |metadata| metadata.len());
-                listed
-                    .files
-                    .insert(entry.file_name().to_string_lossy().into_owned(), length);
-            }
+            let files = entries(&path.join(&folder))?.into_iter();
+            listed.files.extend(files.map(|file| (file.name, file.length)));
             found.push(listed);
         }
     }
@@ -105,10 +100,8 @@ fn on_volume(root: &Path) -> Result<Vec<Listed>, BackupError> {
 }
 
 /// A folder that this user may not look into, or that has just gone, is none of ours.
-fn ours(
-    entries: Result<Vec<(String, std::path::PathBuf)>, BackupError>,
-) -> Result<Vec<(String, std::path::PathBuf)>, BackupError> {
-    match entries {
+fn ours(folders: Result<Vec<String>, BackupError>) -> Result<Vec<String>, BackupError> {
+    match folders {
         Err(BackupError::Volume { source, .. })
             if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) =>
         {
@@ -118,19 +111,14 @@ fn ours(
     }
 }
 
-/// Names and paths of the folders in a folder; links are not followed.
-fn entries(folder: &Path) -> Result<Vec<(String, std::path::PathBuf)>, BackupError> {
-    let refuse = |error| BackupError::volume("list", folder, error);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refuse)? {
-        let entry = entry.map_err(refuse)?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let (true, Ok(name)) = (is_folder, entry.file_name().into_string()) {
-            found.push((name, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
+/// Names of the folders in a folder.
+fn folders(folder: &Path) -> Result<Vec<String>, BackupError> {
+    let found = entries(folder)?.into_iter().filter(|entry| entry.is_folder);
+    Ok(found.map(|entry| entry.name).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<Entry>, BackupError> {
+    disk::list(folder).map_err(|error| BackupError::volume("list", folder, error))
 }
 
 async fn in_bucket(bucket: &Bucket) -> Result<Vec<Listed>, BackupError> {

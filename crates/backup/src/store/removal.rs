@@ -1,7 +1,6 @@
 //! Removing files of an attempt's folder, one by one. Talks to the volume or the bucket; decides nothing. What is gone already is
 //! no error, so that everything here may be done again.
 
-use std::fs;
 use std::io;
 
 use object_store::ObjectStoreExt as _;
@@ -9,7 +8,8 @@ use object_store::ObjectStoreExt as _;
 use super::bucket::{Attempted, Bucket, has_fault};
 use super::{AttemptFolder, BucketFault, Store};
 use crate::BackupError;
-use crate::volume::sync_folder;
+use crate::disk;
+use crate::volume::{sync_folder, temporary};
 
 impl AttemptFolder {
     /// Removes one of its files for good, on the medium too.
@@ -17,7 +17,7 @@ impl AttemptFolder {
         let bucket = match &self.store {
             Store::Volume(_) => {
                 let path = self.path().join(file);
-                return match fs::remove_file(&path) {
+                return match disk::remove_file(&path) {
                     Ok(()) => sync_folder(self.path()),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     Err(error) => Err(BackupError::volume("remove", &path, error)),
@@ -29,13 +29,21 @@ impl AttemptFolder {
         bucket.wait(delete(bucket, &relative))
     }
 
+    /// On a volume: removes what a killed program left of one of its files. In a bucket a file is there whole or not at all.
+    pub(crate) fn remove_unpublished(&self, file: &str) -> Result<(), BackupError> {
+        match &self.store {
+            Store::Volume(_) => self.remove(&temporary(file)),
+            Store::Bucket(_) => Ok(()),
+        }
+    }
+
     /// On a volume: removes the folder, and that of its run, if they are empty. In a bucket there are no folders.
     pub(crate) fn remove_empty(&self) -> Result<(), BackupError> {
         if matches!(self.store, Store::Bucket(_)) {
             return Ok(());
         }
         for folder in self.path().ancestors().take(2) {
-            match fs::remove_dir(folder) {
+            match disk::remove_folder(folder) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),

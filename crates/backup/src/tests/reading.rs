@@ -169,15 +169,16 @@ async fn new_kinds_and_groups_come_by_themselves_and_foreign_ones_stay_out() {
     assert_eq!(
         kinds,
         [
-            ("configmaps", "v1", 1),
+            // What tells the scope.
+            ("clusters", "v1", 7),
             ("namespaces", "v1", 1),
+            ("configmaps", "v1", 1),
             ("secrets", "v1", 0),
             ("mutatingwebhookconfigurations", "v1", 0),
             ("validatingwebhookconfigurations", "v1", 0),
             ("customresourcedefinitions", "v1", 3),
             ("widgets", "v1alpha1", 1),
             ("gadgets", "v2", 0),
-            ("clusters", "v1", 7),
             ("ingresses", "v1", 0),
             ("clusterrolebindings", "v1", 0),
             ("clusterroles", "v1", 0),

@@ -15,7 +15,7 @@ use crate::{
     RECEIPT_FILE, Scope, Verified, digest,
 };
 
-fn clusters() -> Vec<KnownCluster> {
+pub(super) fn clusters() -> Vec<KnownCluster> {
     let cluster = |target: &str, uid: &str| (target.to_owned(), uid.to_owned());
     vec![cluster("master", "cluster-one"), cluster("eu", "cluster-two")]
 }
@@ -77,11 +77,11 @@ fn planted(store: &Store, run: &str, target: &str, change: impl FnOnce(&mut Mani
     folder
 }
 
-fn plant(store: &Store, run: &str, target: &str) {
+pub(super) fn plant(store: &Store, run: &str, target: &str) {
     planted(store, run, target, |_| {});
 }
 
-fn names(backups: &[VerifiedBackup]) -> Vec<String> {
+pub(super) fn names(backups: &[VerifiedBackup]) -> Vec<String> {
     backups
         .iter()
         .map(|backup| format!("{}/{}", backup.run, backup.folder))
@@ -89,9 +89,12 @@ fn names(backups: &[VerifiedBackup]) -> Vec<String> {
 }
 
 /// Everything in a folder, by its path.
-fn files(folder: &std::path::Path) -> Vec<String> {
+pub(super) fn files(folder: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return found;
+    };
+    for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::fake_api::{CLUSTERS, FakeApi};
+use super::fake_api::{CLUSTERS, FakeApi, State};
 use super::plaintext;
-use crate::{BackupError, KEY_SECRET, Manifest, Reach, digest};
+use crate::{BackupError, KEY_SECRET, Manifest, Reach, compare_at_revision, digest};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 const SEEDS: &str = "/apis/kubermatic.k8c.io/v1/seeds";
@@ -133,25 +133,69 @@ async fn the_master_is_read_namespace_by_namespace() {
     }
 }
 
-#[tokio::test]
-async fn a_user_cluster_that_comes_in_between_asks_for_a_fresh_snapshot() {
-    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+type Change = fn(&mut State);
+
+/// Called once, when namespaces that are looked up have been, and before the revision is chosen.
+fn before_the_pin(api: &FakeApi, change: impl Fn(&mut State) + Send + 'static) {
     let mut once = true;
     api.on_request(move |address, state| {
-        // The look at namespaces is over as soon as the revision is looked for.
         if address.contains("limit=1") && std::mem::take(&mut once) {
-            state.write(CLUSTERS, |clusters| {
-                clusters[1]["status"] = json!({"namespaceName": "cluster-c2"});
-            });
+            change(state);
         }
         None
     });
-    let error = api.snapshot(volume.path()).await.1.err().unwrap();
-    assert!(
-        matches!(&error, BackupError::Unsettled { namespace } if namespace == "cluster-c2"),
-        "{error}"
+}
+
+fn second_cluster(state: &mut State) {
+    state.write(CLUSTERS, |clusters| {
+        clusters[1]["status"] = json!({"namespaceName": "cluster-c2"});
+    });
+}
+
+#[tokio::test]
+async fn what_joins_the_platform_in_between_asks_for_a_fresh_snapshot() {
+    let joins: [(Change, &str); 2] = [
+        (second_cluster, "cluster-c2"),
+        (|state| state.add_namespace("minio"), "minio"),
+    ];
+    for (join, expected) in joins {
+        let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+        before_the_pin(&api, join);
+        let error = api.snapshot(volume.path()).await.1.err().unwrap();
+        assert!(
+            matches!(&error, BackupError::Unsettled { namespace } if namespace == expected),
+            "{error}"
+        );
+        assert!(error.is_expired());
+    }
+}
+
+#[tokio::test]
+async fn on_a_seed_the_scope_is_that_of_the_revision_and_clusters_are_read_once() {
+    let (api, volume) = (seed(), tempfile::tempdir().unwrap());
+    before_the_pin(&api, |state| {
+        second_cluster(state);
+        state.add_namespace("minio");
+        state.add_secret("cluster-c2", "ca", "x");
+    });
+    let snapshot = api.snapshot_with(volume.path(), Reach::Everywhere).await.1.unwrap();
+    let manifest = &snapshot.written.manifest;
+    let namespaces: Vec<&str> = manifest.scope.namespaces.iter().map(String::as_str).collect();
+    assert_eq!(
+        namespaces,
+        ["cert-manager", "cluster-c1", "cluster-c2", "kubermatic", "minio"]
     );
-    assert!(error.is_expired());
+    assert_eq!(count(manifest, "secrets"), 6);
+    let log = api.change(|state| state.log.clone());
+    let lists = log
+        .iter()
+        .filter(|line| line.starts_with(CLUSTERS) && !line.contains("limit=1"));
+    // Seven Clusters in pages of three.
+    assert_eq!(lists.count(), 3, "{log:?}");
+    // The second list of the verification has the same scope.
+    compare_at_revision(&api.source(3), manifest, &snapshot.ledger)
+        .await
+        .unwrap();
 }
 
 #[derive(Clone, Default)]
