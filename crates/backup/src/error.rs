@@ -156,6 +156,12 @@ pub enum BackupError {
         /// Path in the archive.
         path: String,
     },
+    /// The archive is not there.
+    #[error("{} is not there, although the backup was finished; take a new backup", path.display())]
+    ArchiveMissing {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The archive as a file is not the one that was written.
     #[error("{} is not the file that was written ({reason}); take a new backup", path.display())]
     ArchiveMismatch {
@@ -359,14 +365,8 @@ impl BackupError {
                 | Self::ManifestInvalid { .. }
                 | Self::LiveMismatch { .. }
                 | Self::WrongKey { .. }
+                | Self::ArchiveMissing { .. }
                 | Self::Unproven { .. }
-        ) || matches!(
-            self,
-            Self::Volume {
-                action: "open the archive",
-                fault: VolumeFault::Missing,
-                ..
-            }
         )
     }
 }

@@ -54,7 +54,12 @@ pub(crate) fn write_file(path: PathBuf, content: &[u8]) -> Result<(), BackupErro
 
 /// The archive, to be read, and its length.
 pub(crate) fn open_file(archive: &Path) -> Result<(DiskFile, u64), BackupError> {
-    DiskFile::open(archive).map_err(|error| BackupError::volume("open the archive", archive, error))
+    DiskFile::open(archive).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BackupError::ArchiveMissing {
+            path: archive.to_owned(),
+        },
+        _ => BackupError::volume("open the archive", archive, error),
+    })
 }
 
 /// Whether a folder is there.

@@ -270,8 +270,9 @@ impl AttemptFolder {
 /// An archive that is not there makes a bad backup, not a bad store.
 fn opening(error: BackupError, archive: &Path) -> BackupError {
     if super::bucket::has_fault(&error, BucketFault::Missing) {
-        let missing = io::Error::from(io::ErrorKind::NotFound);
-        return BackupError::volume("open the archive", archive, missing);
+        return BackupError::ArchiveMissing {
+            path: archive.to_owned(),
+        };
     }
     error
 }
