@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, StreamBody};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
@@ -19,6 +24,7 @@ use crate::{
 };
 
 type Collections = BTreeMap<String, Vec<Value>>;
+type WireHook = Box<dyn FnMut(usize) -> Option<Wire> + Send>;
 type Hook = Box<dyn FnMut(&str, &mut State) -> Option<(u16, Value)> + Send>;
 
 pub(super) const CLUSTERS: &str = "/apis/kubermatic.k8c.io/v1/clusters";
@@ -187,10 +193,21 @@ pub(super) fn cluster(name: &str, note: &str) -> Value {
     json!({"metadata": {"name": name, "uid": name}, "spec": {"note": note, "big": i64::MAX}})
 }
 
+/// What comes over the wire instead of an answer.
+pub(super) enum Wire {
+    Answer(u16, Value),
+    Text(&'static str),
+    /// So much, and then the connection is gone.
+    BreaksOff(&'static str),
+    Silence,
+}
+
 #[derive(Clone)]
 pub(super) struct FakeApi {
     pub(super) state: Arc<Mutex<State>>,
     hook: Arc<Mutex<Option<Hook>>>,
+    wire: Arc<Mutex<Option<WireHook>>>,
+    deadline: Duration,
 }
 
 impl FakeApi {
@@ -222,6 +239,8 @@ impl FakeApi {
         Self {
             state: Arc::new(Mutex::new(state)),
             hook: Arc::default(),
+            wire: Arc::default(),
+            deadline: Duration::from_secs(20),
         }
     }
 
@@ -234,24 +253,51 @@ impl FakeApi {
         *self.hook.lock().unwrap() = Some(Box::new(hook));
     }
 
+    /// Called with the number of each request, from 0.
+    pub(super) fn on_wire(&self, hook: impl FnMut(usize) -> Option<Wire> + Send + 'static) {
+        *self.wire.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Who reads it waits no longer than this for an answer.
+    pub(super) fn patient_for(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     pub(super) fn source(&self, page: u32) -> Source {
-        let api = self.clone();
+        let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let answer = api.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let (api, uri) = (server.clone(), request.uri().clone());
+            async move { Ok::<_, Infallible>(api.respond(&uri).await) }
         });
         Source::new(
             Client::new(service, "default"),
             ReadLimits {
                 page,
-                deadline: Duration::from_secs(20),
+                deadline: self.deadline,
             },
         )
     }
 
-    fn answer(&self, request: &Request<Body>) -> Response<Body> {
-        let address = request.uri().to_string();
-        let query = request.uri().query().unwrap_or_default();
+    async fn respond(&self, uri: &Uri) -> Response<BoxBody<Bytes, io::Error>> {
+        let number = self.change(|state| state.log.len());
+        let (code, body) = self.answer(uri);
+        let wire = self.wire.lock().unwrap().as_mut().and_then(|hook| hook(number));
+        let (code, text, breaks_off) = match wire {
+            None => (code, body.to_string(), false),
+            Some(Wire::Answer(code, body)) => (code, body.to_string(), false),
+            Some(Wire::Text(text)) => (200, text.to_owned(), false),
+            Some(Wire::BreaksOff(text)) => (200, text.to_owned(), true),
+            Some(Wire::Silence) => std::future::pending().await,
+        };
+        let gone = breaks_off.then(|| Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+        let pieces = [Ok(Frame::data(Bytes::from(text)))].into_iter().chain(gone);
+        let body = BodyExt::boxed(StreamBody::new(futures::stream::iter(pieces)));
+        Response::builder().status(code).body(body).unwrap()
+    }
+
+    fn answer(&self, uri: &Uri) -> (u16, Value) {
+        let address = uri.to_string();
+        let query = uri.query().unwrap_or_default();
         let query = query.split('&').filter_map(|pair| pair.split_once('='));
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut state = self.state.lock().unwrap();
@@ -262,11 +308,7 @@ impl FakeApi {
             .unwrap()
             .as_mut()
             .and_then(|hook| hook(&address, &mut state));
-        let (code, body) = forced.unwrap_or_else(|| state.answer(request.uri().path(), &query));
-        Response::builder()
-            .status(code)
-            .body(Body::from(body.to_string().into_bytes()))
-            .unwrap()
+        forced.unwrap_or_else(|| state.answer(uri.path(), &query))
     }
 
     pub(super) async fn request(&self) -> SnapshotRequest {

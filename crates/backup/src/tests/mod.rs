@@ -5,6 +5,7 @@ use std::io::Read as _;
 use age::secrecy::ExposeSecret as _;
 
 mod altered;
+mod api_faults;
 pub(crate) mod broken_disk;
 mod bucket_faults;
 pub(crate) mod bucket_server;

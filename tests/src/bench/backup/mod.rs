@@ -74,14 +74,27 @@ struct Round {
     load: String,
 }
 
-/// Measures with so many user clusters, and so many times.
+/// How much is measured.
+pub struct Extent {
+    /// User clusters.
+    pub clusters: usize,
+    /// Rounds.
+    pub repeat: usize,
+    /// Also the way back into an empty control plane.
+    pub restore: bool,
+}
+
+/// Measures a backup of so many user clusters, so many times.
 ///
 /// # Errors
 /// When something cannot be measured.
 pub async fn measure(
     operator: &Path,
-    clusters: usize,
-    repeat: usize,
+    &Extent {
+        clusters,
+        repeat,
+        restore,
+    }: &Extent,
     tell: &Teller,
     figures: &mut Vec<Figure>,
 ) -> anyhow::Result<()> {
@@ -105,6 +118,10 @@ pub async fn measure(
     );
     tell.say(&what);
     report(&rounds, &what, figures);
+    if !restore {
+        tell.say("backup: no restore, as asked for");
+        return Ok(seed.lab.stop()?);
+    }
     let before = Picture::take(&seed.client).await?;
     let uid = seed.uid().await?;
     seed.lab.stop()?;
