@@ -12,5 +12,6 @@ pub mod hostile_seed;
 pub mod images;
 pub mod interruption;
 pub mod observer;
+pub mod once;
 pub mod partition;
 pub mod verdict;

@@ -1,15 +1,13 @@
 //! What must be true after a run in which operators changed places: it is Done with one of everything, and no operator
 //! that was no longer the leader changed anything.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::ensure;
-use kkp_lab::platform::MASTER;
 use kkp_upgrade_core::status::Status;
 
 use super::judge::{Judgement, judge};
 use super::replicas::{DEADLINE, ORIGINAL};
-use crate::bed::{Bed, NAMESPACE};
+use crate::bed::Bed;
+use crate::once;
 
 /// Waits until the run is over; its status.
 ///
@@ -25,31 +23,7 @@ pub async fn done(bed: &Bed) -> anyhow::Result<Status> {
 /// # Errors
 /// When anything is doubled, missing or left, or a stale write was accepted.
 pub async fn one_of_everything(bed: &Bed) -> anyhow::Result<Judgement> {
-    let status = done(bed).await?;
-    bed.installers_ended_well(1)?;
-    for target in &status.targets {
-        let attempts = (target.attempts.unwrap_or(0), target.backup_attempts.unwrap_or(0));
-        ensure!(attempts.0 <= 1 && attempts.1 <= 1, "{target:?}");
-    }
-    let found = backups(&bed.node_folder(MASTER)?.join("claims"));
-    ensure!(found.len() == 1, "{found:?}");
-    let (limit, note) = (bed.limit().await?, bed.limit_note().await?);
-    ensure!(
-        limit == Some(ORIGINAL) && note.is_none(),
-        "limit {limit:?}, note {note:?}"
-    );
-    ensure!(status.changes.is_empty() && status.run_id == Some(1), "{status:?}");
-    ensure!(status.history.len() == 1, "{:?}", status.history);
-    let missing = bed.running.platform.missing("2.31.0").await?;
-    ensure!(missing.is_empty(), "{missing:?}");
-    bed.wait("the removal of every Job", DEADLINE, || async {
-        let jobs = bed
-            .kubectl(&["get", "jobs", "-n", NAMESPACE, "-o", "name"])
-            .await
-            .ok()?;
-        (!jobs.contains("kkpu-")).then_some(())
-    })
-    .await?;
+    once::of_everything(bed, ORIGINAL, DEADLINE).await?;
     let judgement = judge(&bed.audit_log()?)?;
     ensure!(
         judgement.stale.is_empty(),
@@ -85,24 +59,4 @@ fn once(judgement: &Judgement) -> anyhow::Result<()> {
         judgement.effects
     );
     Ok(())
-}
-
-/// Folders with a backup's manifest below the claims.
-fn backups(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        if folder.join("manifest.json").exists() {
-            found.push(folder);
-            continue;
-        }
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        // The folder of a claim has a link by its name beside it.
-        folders.extend(
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
-    }
-    found
 }

@@ -1,15 +1,12 @@
 //! `backup`: what is listed, and a restore from the plan to its end, with Jobs that end as the test says.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
+use http::Method;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::fake_api::FakeApi;
+use super::fake_api::{FakeApi, answering};
 use super::{Outcome, backup, command};
 use crate::arguments::BackupOutput;
 use crate::backup::{records, show};
@@ -94,16 +91,7 @@ impl Cluster {
 
     pub(super) fn client(&self) -> Client {
         let cluster = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let cluster = cluster.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let (code, answer) = cluster.answer(&head.method, head.uri.path(), &body);
-                Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(answer)).unwrap())
-            }
-        });
-        Client::new(service, "kubermatic")
+        answering(move |method, path, body| cluster.answer(method, path, body))
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Vec<u8>) {

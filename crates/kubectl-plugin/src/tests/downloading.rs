@@ -1,18 +1,16 @@
 //! `backup download`: pieces from Jobs become the files that were stored, or nothing that looks like them.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
+use http::Method;
 use kkp_upgrade_core::request::sha256;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::backups::{upgrade, upgrade_on_s3};
+use super::fake_api::answering;
 use super::{Outcome, backup, command};
 use crate::exit::Exit;
 
@@ -48,16 +46,7 @@ impl Depot {
 
     fn client(&self) -> Client {
         let depot = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let depot = depot.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let (code, answer) = depot.answer(&head.method, head.uri.path(), &body);
-                Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(answer)).unwrap())
-            }
-        });
-        Client::new(service, "kubermatic")
+        answering(move |method, path, body| depot.answer(method, path, body))
     }
 
     /// The file of the last Job, the number of the Job, and where its piece begins.

@@ -5,11 +5,27 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, Response, Uri};
+use http_body_util::BodyExt as _;
 use kkp_upgrade_connection::{Connector, read_only};
 use kkp_upgrade_operator::seeds::SeedConnections;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+
+/// A client of a server that answers each method, path and body with a code and a text.
+pub(super) fn answering(answer: impl Fn(&Method, &str, &[u8]) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Client {
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let (code, text) = answer(&head.method, head.uri.path(), &body);
+            Ok::<_, Infallible>(Response::builder().status(code).body(Body::from(text)).unwrap())
+        }
+    });
+    Client::new(service, "kubermatic")
+}
 
 /// Objects by their path.
 #[derive(Clone, Default)]
