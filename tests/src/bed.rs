@@ -15,6 +15,22 @@ use tokio::time::Instant;
 use crate::fault::FaultFolder;
 use crate::images;
 
+/// Titles of `kubectl get kkpu -o wide`.
+pub const COLUMNS: [&str; 13] = [
+    "NAME",
+    "TARGET",
+    "PHASE",
+    "PROGRESS",
+    "READY",
+    "REASON",
+    "FROM",
+    "HOP",
+    "STEP",
+    "MESSAGE",
+    "STARTED",
+    "COMPLETED",
+    "AGE",
+];
 /// Namespace of KKP and of the operator.
 pub const NAMESPACE: &str = "kubermatic";
 /// How often a condition is looked at while it is waited for.

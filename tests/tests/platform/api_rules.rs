@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use kkp_lab::{Lab, Topology};
+use kkp_upgrade_tests::bed::COLUMNS;
 
 const MASTER: &str = "master";
 const RUNNING: &str = r#"{"status":{"observedGeneration":1,"locked":true,"fromVersion":"2.30.6","currentVersion":"2.30.6","phase":"Deploying"}}"#;
@@ -205,24 +206,7 @@ async fn malformed_specs_are_refused_with_the_field_and_samples_are_accepted() {
         .works(&["-n", "kubermatic", "get", "kubermatic", "-o", "wide"])
         .await;
     let titles: Vec<&str> = wide.lines().next().unwrap_or_default().split_whitespace().collect();
-    assert_eq!(
-        titles,
-        [
-            "NAME",
-            "TARGET",
-            "PHASE",
-            "PROGRESS",
-            "READY",
-            "REASON",
-            "FROM",
-            "HOP",
-            "STEP",
-            "MESSAGE",
-            "STARTED",
-            "COMPLETED",
-            "AGE"
-        ]
-    );
+    assert_eq!(titles, COLUMNS);
     let found = server
         .works(&[
             "get",

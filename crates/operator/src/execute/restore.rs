@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::arguments::{Arguments, Command};
-    use crate::execute::tests::backup_on_s3;
+    use crate::execute::tests::{backup_on_s3, writable};
 
     fn request() -> RestoreJob {
         RestoreJob {
@@ -214,10 +214,7 @@ mod tests {
         let pod = job.spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.service_account_name.as_deref(), Some(RESTORE));
         assert_eq!(pod.automount_service_account_token, Some(true));
-        let mounts = pod.containers[0].volume_mounts.clone().unwrap();
-        let writable: Vec<_> = mounts.iter().filter(|mount| mount.read_only != Some(true)).collect();
-        assert_eq!(writable.len(), 1, "{writable:?}");
-        assert_eq!(writable[0].mount_path, "/tmp");
+        assert_eq!(writable(&pod.containers[0]), ["/tmp"]);
         let outside = RestoreJob {
             storage: Storage::Claim {
                 claim: "backups".to_owned(),
@@ -248,12 +245,7 @@ mod tests {
         let pod = request.manifest().unwrap().spec.unwrap().template.spec.unwrap();
         let volumes: Vec<String> = pod.volumes.unwrap().into_iter().map(|volume| volume.name).collect();
         assert_eq!(volumes, ["s3-credentials", "s3-authorities", "identity", "tmp"]);
-        let mounts = pod.containers[0].volume_mounts.clone().unwrap();
-        let writable = mounts.iter().filter(|mount| mount.read_only != Some(true));
-        assert_eq!(
-            writable.map(|mount| mount.mount_path.as_str()).collect::<Vec<_>>(),
-            ["/tmp"]
-        );
+        assert_eq!(writable(&pod.containers[0]), ["/tmp"]);
         assert!(pod.containers[0].env.is_none());
     }
 }

@@ -58,6 +58,7 @@ mod tests {
 
     use super::*;
     use crate::arguments::{Arguments, Command};
+    use crate::execute::tests::writable;
 
     #[test]
     fn the_program_understands_the_job_which_can_write_nothing_and_knows_no_cluster() {
@@ -77,12 +78,7 @@ mod tests {
             let pod = request.manifest().unwrap().spec.unwrap().template.spec.unwrap();
             assert_eq!(pod.automount_service_account_token, Some(false));
             let container = pod.containers.into_iter().next().unwrap();
-            let mounts = container.volume_mounts.clone().unwrap();
-            let writable = mounts.iter().filter(|mount| mount.read_only != Some(true));
-            assert_eq!(
-                writable.map(|mount| mount.mount_path.as_str()).collect::<Vec<_>>(),
-                ["/tmp"]
-            );
+            assert_eq!(writable(&container), ["/tmp"]);
             let line = [container.command.unwrap(), container.args.unwrap()].concat();
             let Command::Send(arguments) = Arguments::try_parse_from(line).unwrap().command else {
                 panic!("not `send`")

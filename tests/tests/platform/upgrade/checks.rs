@@ -150,22 +150,7 @@ pub(crate) async fn ensure_columns(bed: &Bed, name: &str) -> anyhow::Result<()> 
         .await?;
     let (head, row) = table.trim().split_once('\n').context("no table")?;
     let columns: Vec<&str> = head.split_whitespace().collect();
-    let expected = [
-        "NAME",
-        "TARGET",
-        "PHASE",
-        "PROGRESS",
-        "READY",
-        "REASON",
-        "FROM",
-        "HOP",
-        "STEP",
-        "MESSAGE",
-        "STARTED",
-        "COMPLETED",
-        "AGE",
-    ];
-    ensure!(columns == expected, "columns: {columns:?}");
+    ensure!(columns == kkp_upgrade_tests::bed::COLUMNS, "columns: {columns:?}");
     for value in [
         TO,
         "Done",

@@ -8,8 +8,16 @@ mod ordering;
 mod preparing;
 pub(crate) mod recording;
 
+use k8s_openapi::api::core::v1::Container;
 use kkp_upgrade_core::effect::{JobIntent, JobWork};
 use kkp_upgrade_core::request::{S3Bucket, Storage};
+
+/// Where the program of a Job may write.
+pub(in crate::execute) fn writable(container: &Container) -> Vec<&str> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let writable = mounts.filter(|mount| mount.read_only != Some(true));
+    writable.map(|mount| mount.mount_path.as_str()).collect()
+}
 
 fn intent(target: &str, work: JobWork) -> JobIntent {
     JobIntent {
