@@ -85,6 +85,20 @@ impl ClusterViews {
         }
     }
 
+    /// The view of a seed where there is one for this connection, version and worker name.
+    pub(crate) fn known(
+        &self,
+        seed: &str,
+        connection: &SeedConnection,
+        target: &str,
+        worker_name: &str,
+    ) -> Option<Arc<ClusterView>> {
+        let known = lock(&self.known);
+        let view = known.get(&(seed.to_owned(), target.to_owned()))?;
+        let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
+        good.then(|| view.clone())
+    }
+
     /// The view of a seed; made where there is none for this connection, version and worker name.
     pub(crate) fn of(
         &self,
@@ -93,16 +107,11 @@ impl ClusterViews {
         target: &str,
         worker_name: &str,
     ) -> Arc<ClusterView> {
-        let mut known = lock(&self.known);
-        let key = (seed.to_owned(), target.to_owned());
-        let good = known.get(&key).filter(|view| {
-            view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name)
-        });
-        if let Some(view) = good {
-            return view.clone();
+        if let Some(view) = self.known(seed, connection, target, worker_name) {
+            return view;
         }
         let view = Arc::new(self.start(seed, connection, target, worker_name));
-        known.insert(key, view.clone());
+        lock(&self.known).insert((seed.to_owned(), target.to_owned()), view.clone());
         view
     }
 

@@ -9,6 +9,7 @@ mod contents;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use kkp_upgrade_core::request::{Inside, sha256};
-use kkp_upgrade_core::rules::{ItemKind, MASTER};
+use kkp_upgrade_core::rules::{Evaluation, ItemKind, MASTER};
 use kkp_upgrade_kkp::evidence;
 use kkp_upgrade_kkp::types::Cluster;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::objects::{Sink, lock};
+use super::objects::lock;
 use super::observer::Observer;
 use super::rules::SeedReading;
 use super::survey::each;
@@ -54,7 +55,7 @@ pub(super) async fn read(
     inside: Inside,
     seeds: &[SeedReading],
     kinds: &[ItemKind],
-    sink: &Sink<'_>,
+    sink: &Mutex<Evaluation>,
     now: Timestamp,
 ) {
     if !kinds.contains(&ItemKind::UserCluster) {
@@ -78,7 +79,7 @@ async fn read_seed(
     seeds: &SeedConnections,
     (seed, connection): (&str, &SeedConnection),
     inside: Inside,
-    sink: &Sink<'_>,
+    sink: &Mutex<Evaluation>,
     now: Timestamp,
 ) {
     if inside == Inside::None {
