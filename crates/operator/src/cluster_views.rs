@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
+use kkp_upgrade_connection::{EndlessList, bounded_list};
 use kkp_upgrade_kkp::types::{Addon, Cluster};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -134,7 +135,7 @@ impl ClusterViews {
         let named = watcher::Config::default().fields("metadata.name=usercluster-controller");
         let tasks = vec![
             self.follow(
-                Api::<Cluster>::all(client.clone()),
+                client,
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -145,7 +146,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                Api::<Deployment>::all(client.clone()),
+                client,
                 named,
                 &state,
                 Kind {
@@ -156,7 +157,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                Api::<Addon>::all(client.clone()),
+                client,
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -178,10 +179,17 @@ impl ClusterViews {
         }
     }
 
-    fn follow<K>(&self, api: Api<K>, config: watcher::Config, state: &Arc<Mutex<State>>, kind: Kind<K>) -> AbortHandle
+    fn follow<K>(
+        &self,
+        client: &Client,
+        config: watcher::Config,
+        state: &Arc<Mutex<State>>,
+        kind: Kind<K>,
+    ) -> AbortHandle
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
+        let api = Api::<K>::all(bounded_list(client, OBJECTS.div_ceil(PAGE)));
         let (state, wake, first_lists) = (state.clone(), self.wake.clone(), self.first_lists.clone());
         let task = async move {
             let mut permit = first_lists.acquire().await.ok();
@@ -200,7 +208,7 @@ impl ClusterViews {
                 if matches!(event, Ok(Event::InitDone) | Err(_)) {
                     permit = None;
                 }
-                if absurd(&event) || lock(&state).is_overfull() {
+                if absurd(&event) || is_endless(&event) || lock(&state).is_overfull() {
                     lock(&state).give_up();
                     return;
                 }
@@ -219,6 +227,11 @@ fn absurd<K: Resource, E>(event: &Result<Event<K>, E>) -> bool {
         return false;
     };
     object.meta().name.as_ref().is_some_and(|name| name.len() > NAME)
+}
+
+/// Whether the seed says after more pages than it may have that there is another one.
+fn is_endless<K>(event: &watcher::Result<Event<K>>) -> bool {
+    event.as_ref().is_err_and(|error| EndlessList::is_behind(error))
 }
 
 /// How objects of one kind change the pieces.
