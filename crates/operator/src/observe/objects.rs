@@ -59,7 +59,8 @@ pub(super) const fn is_read_at(kind: ItemKind, master: bool) -> bool {
     }
 }
 
-/// Reads all objects of these kinds on one cluster and shows them; what could not be read, the place has been told.
+/// Reads all objects of these kinds on one cluster and shows them; what could not be read, the place has been told. Behind a
+/// list that has no end nothing more is read of it: the next one would have none either.
 pub(super) async fn read(client: &Client, place: &Mutex<Place>, kinds: &[ItemKind]) {
     let name = lock(place).name().to_owned();
     let jobs = kinds
@@ -69,10 +70,17 @@ pub(super) async fn read(client: &Client, place: &Mutex<Place>, kinds: &[ItemKin
         .map(|(kind, resource)| {
             let name = &name;
             async move {
+                let given_up = lock(place).given_up().map(str::to_owned);
+                if let Some(why) = given_up {
+                    return lock(place).unreadable(kind, &why);
+                }
                 let show = |object: &Value| lock(place).show(kind, object);
-                match list(client, name, &resource, &show).await {
-                    Ok(()) => lock(place).visited(kind),
-                    Err(why) => lock(place).unreadable(kind, &why.to_string()),
+                let read = list(client, name, &resource, &show).await;
+                let mut place = lock(place);
+                match read {
+                    Ok(()) => place.visited(kind),
+                    Err(endless @ CallError::Endless { .. }) => place.give_up(kind, &endless.to_string()),
+                    Err(why) => place.unreadable(kind, &why.to_string()),
                 }
             }
             .boxed()
@@ -119,7 +127,8 @@ pub(super) async fn pages(
     mut parameters: ListParams,
     show: Show<'_>,
 ) -> Result<(), CallError> {
-    for _ in 0..OBJECTS.div_ceil(PAGE) {
+    let pages = OBJECTS.div_ceil(PAGE);
+    for _ in 0..pages {
         let request = Request::new(url)
             .list(&parameters)
             .map_err(|_| CallError::unusable(what, "the request cannot be built"))?;
@@ -129,7 +138,8 @@ pub(super) async fn pages(
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    Err(CallError::unusable(what, "the list has no end"))
+    let what = what.to_owned();
+    Err(CallError::Endless { what, pages })
 }
 
 /// Shows every object of a page and says where the next one begins.

@@ -27,6 +27,8 @@ pub(super) struct Place {
     active: BTreeSet<String>,
     /// Kinds of which all objects have passed by.
     complete: BTreeSet<ItemKind>,
+    /// Why nothing more is read of it.
+    given_up: Option<String>,
 }
 
 impl Place {
@@ -38,6 +40,7 @@ impl Place {
             pods: Vec::new(),
             active: BTreeSet::new(),
             complete: BTreeSet::new(),
+            given_up: None,
         }
     }
 
@@ -64,6 +67,17 @@ impl Place {
     /// Not everything of the kind could be read.
     pub(super) fn unreadable(&mut self, kind: ItemKind, why: &str) {
         self.evaluation.unreadable(kind, &self.name, why);
+    }
+
+    /// Why nothing more is to be read of it.
+    pub(super) fn given_up(&self) -> Option<&str> {
+        self.given_up.as_deref()
+    }
+
+    /// Not everything of the kind could be read, and it is of no use to try any other.
+    pub(super) fn give_up(&mut self, kind: ItemKind, why: &str) {
+        self.given_up.get_or_insert_with(|| why.to_owned());
+        self.unreadable(kind, why);
     }
 
     /// The evaluation, for what is no plain object.

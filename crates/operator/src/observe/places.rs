@@ -48,14 +48,19 @@ pub(super) async fn read(places: Vec<(Place, Client)>, search: &Search, blank: &
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
-/// Kinds that are looked for at a place.
-fn kinds_at<'a>(name: &str, search: &'a Search) -> impl Iterator<Item = ItemKind> + 'a {
-    let master = name == MASTER;
-    search
-        .kinds
-        .iter()
-        .copied()
-        .filter(move |kind| is_read_at(*kind, master))
+impl Search {
+    /// Kinds that are looked for at a place.
+    fn kinds_at(&self, name: &str) -> impl Iterator<Item = ItemKind> + '_ {
+        let master = name == MASTER;
+        self.kinds.iter().copied().filter(move |kind| is_read_at(*kind, master))
+    }
+
+    /// Nothing of what is looked for could be read at a place.
+    pub(super) fn unread(&self, evaluation: &mut Evaluation, name: &str, why: &str) {
+        for kind in self.kinds_at(name) {
+            evaluation.unreadable(kind, name, why);
+        }
+    }
 }
 
 /// What the work of a task says about a place. One that ends before its work has not said anything: nothing is known then.
@@ -68,16 +73,14 @@ async fn in_a_task(
     let part = AbortOnDropHandle::new(tokio::spawn(work)).await;
     part.unwrap_or_else(|_| {
         let mut part = blank.part();
-        for kind in kinds_at(name, search) {
-            part.unreadable(kind, name, "the operator broke off reading it: see its log");
-        }
+        search.unread(&mut part, name, "the operator broke off reading it: see its log");
         part
     })
 }
 
 /// All objects of one cluster, and its Helm releases.
 async fn read_place(place: Place, client: Client, search: Search) -> Evaluation {
-    let here = kinds_at(place.name(), &search).filter(|kind| !place.is_complete(*kind));
+    let here = search.kinds_at(place.name()).filter(|kind| !place.is_complete(*kind));
     let here: Vec<ItemKind> = here.collect();
     // What an etcd ring means is said by its Cluster: Clusters are read first.
     let (mut clusters, others): (Vec<ItemKind>, Vec<ItemKind>) =

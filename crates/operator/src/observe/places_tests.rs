@@ -146,6 +146,36 @@ async fn what_the_evidence_could_not_read_is_undecided_for_the_rules() {
 }
 
 #[tokio::test]
+async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        lock(&heard).push(request.uri().path().to_owned());
+        let page = json!({"metadata": {"continue": "more"}, "items": []}).to_string();
+        async move { Ok::<_, Infallible>(Response::new(Body::from(page.into_bytes()))) }
+    });
+    let mut evaluation = evaluation();
+    let place = Place::new("eu".to_owned(), evaluation.part());
+    let client = Client::new(service, "kubermatic");
+    let search = Search {
+        kinds: [ItemKind::Pod, ItemKind::Cluster].into(),
+        ..search()
+    };
+    for part in read(vec![(place, client)], &search, &evaluation).await {
+        evaluation.absorb(part);
+    }
+    let asked = std::mem::take(&mut *lock(&asked));
+    assert_eq!(asked.len(), 1000, "as many pages as one list may have");
+    assert!(asked.iter().all(|path| path == LISTS[2]), "{:?}", asked.last());
+    let findings = evaluation.finish();
+    for kind in [ItemKind::Cluster, ItemKind::Pod] {
+        let words = format!("{kind} could not be read: clusters of eu: the list has no end after 1000 pages");
+        let told = |finding: &Finding| finding.unknown && finding.target == "eu" && finding.message.contains(&words);
+        assert!(findings.iter().any(told), "{words}: {findings:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_task_that_breaks_off_leaves_its_place_undecided() {
     let mut evaluation = evaluation();
     let broken = std::future::poll_fn(|_| -> Poll<Evaluation> { panic!("a defect") });
@@ -175,8 +205,16 @@ async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
     assert!(known());
     views.end();
     let broken_off = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
-    assert!(
-        Box::pin(broken_off).now_or_never().is_none() && known(),
-        "also behind one that did not come to its end"
-    );
+    assert!(Box::pin(broken_off).now_or_never().is_none());
+    assert!(!known(), "what did not come to its end is not begun anew by a watch");
+}
+
+#[tokio::test]
+async fn a_seed_whose_user_clusters_cannot_be_read_is_not_watched() {
+    let connection = connection(seed("/clusters", Arc::default()));
+    let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
+    let (judged, before) = (judged(), BTreeSet::new());
+    let read = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
+    drop(Box::pin(read).await);
+    assert!(views.known("eu", &connection, &judged.target, "").is_none());
 }

@@ -55,6 +55,16 @@ pub(super) struct SeedReading {
     pub(super) certificate_ends: Option<Timestamp>,
     pub(super) survey: Survey,
     pub(super) clusters: UserClusters,
+    /// Why nothing more is to be read of it in this round.
+    pub(super) given_up: Option<String>,
+}
+
+impl SeedReading {
+    /// The client, where more can and may be read of the seed in this round.
+    pub(super) fn more(&self) -> Result<&Client, &str> {
+        let client = self.client.as_ref().map_err(String::as_str)?;
+        self.given_up.as_deref().map_or(Ok(client), Err)
+    }
 }
 
 /// What has to be known before the first object is shown to the rules.
@@ -141,8 +151,13 @@ pub(super) async fn evaluate(
         kinds: objects.copied().collect(),
         values: Arc::new(values.clone()),
     };
+    for seed in reading.seeds {
+        if let Some(why) = &seed.given_up {
+            search.unread(&mut evaluation, &seed.seed.name_any(), why);
+        }
+    }
     let seeds = reading.seeds.iter();
-    let seeds = seeds.filter_map(|seed| Some((seed.seed.name_any(), seed.client.as_ref().ok()?)));
+    let seeds = seeds.filter_map(|seed| Some((seed.seed.name_any(), seed.more().ok()?)));
     let all = std::iter::once((MASTER.to_owned(), observer.client)).chain(seeds);
     let all = all.map(|(name, client)| {
         let place = begun.remove(&name);

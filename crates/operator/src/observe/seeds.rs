@@ -22,7 +22,7 @@ use crate::seeds::SeedConnection;
 /// Seeds that are read at the same time.
 const PARALLEL_SEEDS: usize = 8;
 /// Longest that one seed may take of a round after it has said who it is: one with 10,000 user clusters takes a few
-/// seconds. What only the rules look at has a time of its own behind that.
+/// seconds. What only the rules look at has a time of its own behind that, unless this one is used up.
 const SEED_TIME: Duration = Duration::from_secs(20);
 
 /// A seed as read, with what made the connection.
@@ -66,7 +66,7 @@ async fn read_seed(
         .connect(observer.client, &seed)
         .await
         .map_err(|error| error.to_string());
-    let (survey, (clusters, place)) = match (&connection, target) {
+    let surveyed = match (&connection, target) {
         (Ok(connection), Some(target)) => {
             let place = evaluation.map(|evaluation| {
                 let mut part = evaluation.part();
@@ -78,8 +78,8 @@ async fn read_seed(
             let seed = (connection, name.as_str());
             Box::pin(survey_seed(observer, seed, namespace, target, before, place)).await
         }
-        (Ok(_), None) => unread("not read in this round"),
-        (Err(why), _) => unread(why),
+        (Ok(_), None) => Surveyed::unread("not read in this round"),
+        (Err(why), _) => Surveyed::unread(why),
     };
     let client = connection.as_ref().map(|connection| connection.client.clone());
     let separate = connection
@@ -94,18 +94,52 @@ async fn read_seed(
                 .ok()
                 .and_then(|connection| connection.certificate_ends),
             client: client.map_err(Clone::clone),
-            survey,
-            clusters,
+            survey: surveyed.survey,
+            clusters: surveyed.clusters,
+            given_up: surveyed.given_up,
         },
         connection: connection.ok(),
         surveyed: target.is_some(),
-        place,
+        place: surveyed.place,
     }
 }
 
-/// What was not read of a seed, for one reason.
-fn unread(why: &str) -> (Survey, (UserClusters, Option<Place>)) {
-    (Survey::unreadable(why), (UserClusters::unreadable(why), None))
+/// What was read of a seed that has said who it is.
+struct Surveyed {
+    survey: Survey,
+    clusters: UserClusters,
+    place: Option<Place>,
+    /// Why nothing more is to be read of it in this round.
+    given_up: Option<String>,
+}
+
+impl Surveyed {
+    /// Nothing, for one reason.
+    fn unread(why: &str) -> Self {
+        Self {
+            survey: Survey::unreadable(why),
+            clusters: UserClusters::unreadable(why),
+            place: None,
+            given_up: None,
+        }
+    }
+
+    /// Nothing within its time, which is used up with that.
+    fn late(name: &str) -> Self {
+        let why = format!("seed {name}: not read within {} s", SEED_TIME.as_secs());
+        Self {
+            given_up: Some(why.clone()),
+            ..Self::unread(&why)
+        }
+    }
+
+    /// Why something could not be read.
+    fn problem(&self) -> Option<&String> {
+        self.survey.problem().or(match &self.clusters.counts {
+            Known::Unknown(why) => Some(why),
+            _ => None,
+        })
+    }
 }
 
 /// What runs on a seed that has said who it is, within the time that one seed may take of a round.
@@ -116,7 +150,7 @@ async fn survey_seed(
     target: &str,
     before: &BTreeSet<&str>,
     place: Option<Place>,
-) -> (Survey, (UserClusters, Option<Place>)) {
+) -> Surveyed {
     let began = Instant::now();
     let reading = async {
         let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
@@ -127,17 +161,17 @@ async fn survey_seed(
             worker_name,
         };
         let views = observer.views;
-        let clusters = Box::pin(UserClusters::read(views, connection, name, &judged, before, place)).await;
-        (survey, clusters)
+        let (clusters, place) = Box::pin(UserClusters::read(views, connection, name, &judged, before, place)).await;
+        Surveyed {
+            survey,
+            clusters,
+            place,
+            given_up: None,
+        }
     };
     let read = tokio::time::timeout(SEED_TIME, reading).await;
-    let read = read.unwrap_or_else(|_| unread(&format!("seed {name}: not read within {} s", SEED_TIME.as_secs())));
-    let (survey, (clusters, _)) = &read;
-    let unread = || match &clusters.counts {
-        Known::Unknown(why) => Some(why),
-        _ => None,
-    };
-    match survey.problem().or_else(unread) {
+    let read = read.unwrap_or_else(|_| Surveyed::late(name));
+    match read.problem() {
         None => observer.seeds.succeeded(name).await,
         Some(why) => {
             let took = began.elapsed();
@@ -197,3 +231,7 @@ fn seed_evidence(target: &str, seed: &Seed, survey: &Survey) -> Evidence {
         },
     ))
 }
+
+#[cfg(test)]
+#[path = "seeds_tests.rs"]
+mod tests;

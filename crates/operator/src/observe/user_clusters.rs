@@ -1,7 +1,7 @@
 //! The user clusters of one seed, counted against the evidence for a version. Reading only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kkp_upgrade_core::facts::Known;
@@ -19,7 +19,7 @@ use super::cluster_pieces::{ClusterPieces, Unreadable};
 use super::objects::{PAGE, lock, pages};
 use super::place::Place;
 use crate::call::CallError;
-use crate::cluster_views::{ClusterView, ClusterViews};
+use crate::cluster_views::ClusterViews;
 use crate::seeds::SeedConnection;
 
 /// The user clusters of one seed.
@@ -58,13 +58,6 @@ impl UserClusters {
             return (pieces.summary(seed, before, &Unreadable::default()), None);
         }
         let generation = known.as_ref().map_or(0, |view| view.generation());
-        // A watch begins with a list of everything: behind this one, not beside it.
-        let watch = WatchesAfterwards {
-            views,
-            seed,
-            connection,
-            judged,
-        };
         let read = tokio::spawn(live(
             connection.client.clone(),
             seed.to_owned(),
@@ -76,7 +69,10 @@ impl UserClusters {
                 unreadable,
                 place,
             })) => {
-                if let Some(view) = watch.begin()
+                // A watch begins with a list of everything: behind this one, not beside it, and not of a seed that did not get to
+                // the end of this one.
+                let view = views.map(|views| views.of(seed, connection, &judged.target, &judged.worker_name));
+                if let Some(view) = view
                     && unreadable.controllers.is_none()
                     && unreadable.addons.is_none()
                 {
@@ -97,28 +93,6 @@ impl UserClusters {
 pub(super) struct Judged {
     pub(super) target: String,
     pub(super) worker_name: String,
-}
-
-/// Sees to it that the seed is watched from now on, however its read has ended.
-struct WatchesAfterwards<'a> {
-    views: Option<&'a ClusterViews>,
-    seed: &'a str,
-    connection: &'a SeedConnection,
-    judged: &'a Judged,
-}
-
-impl WatchesAfterwards<'_> {
-    fn begin(&self) -> Option<Arc<ClusterView>> {
-        let Judged { target, worker_name } = self.judged;
-        self.views
-            .map(|views| views.of(self.seed, self.connection, target, worker_name))
-    }
-}
-
-impl Drop for WatchesAfterwards<'_> {
-    fn drop(&mut self) {
-        self.begin();
-    }
 }
 
 /// What is kept of what passes by.

@@ -64,7 +64,12 @@ pub(super) async fn read(
     // Where nothing is asked for there is nothing to look at, which is no finding.
     lock(sink).visited(ItemKind::UserCluster, MASTER);
     let known = observer.seeds.known().await;
-    let reached = seeds.iter().filter(|seed| seed.client.is_ok());
+    for (seed, why) in seeds.iter().filter_map(|seed| Some((seed, seed.given_up.as_ref()?))) {
+        if inside != Inside::None {
+            lock(sink).unreadable(ItemKind::UserCluster, &seed.seed.name_any(), why);
+        }
+    }
+    let reached = seeds.iter().filter(|seed| seed.more().is_ok());
     let readings: Vec<BoxFuture<'_, ()>> = reached
         .filter_map(|seed| {
             let name = seed.seed.name_any();
@@ -85,7 +90,12 @@ async fn read_seed(
     if inside == Inside::None {
         return;
     }
-    let (chosen, beyond) = match clusters(seed, connection).await {
+    let all = tokio::time::timeout(TIME, clusters(seed, connection)).await;
+    let late = |_| CallError::Deadline {
+        what: format!("Clusters of seed {seed}"),
+        deadline: TIME,
+    };
+    let (chosen, beyond) = match all.map_err(late).flatten() {
         Ok(all) => choose(all, inside),
         Err(error) => return lock(sink).unreadable(ItemKind::UserCluster, seed, &error.to_string()),
     };
