@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kkp_upgrade_kkp::types::{Addon, Cluster};
 use serde_json::json;
 
 use super::*;

@@ -108,8 +108,8 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
         configured_limit: Field::Known(None),
         capacities: super::super::capacity::read(&seeds).await,
     };
-    let begun = (evaluation, BTreeMap::new());
-    let findings = Box::pin(evaluate(&observer, &request(), begun, &reading, now)).await;
+    let nothing_begun = (evaluation, BTreeMap::new());
+    let findings = Box::pin(evaluate(&observer, &request(), nothing_begun, &reading, now)).await;
     assert_eq!((began.elapsed(), asked.load(Ordering::Relaxed)), (took, times));
     let of = |rule: &str| {
         findings
