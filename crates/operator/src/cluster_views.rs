@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kkp_upgrade_connection::{EndlessList, bounded_list};
+use k8s_openapi::api::apps::v1::Deployment;
+use kkp_upgrade_kkp::types::{Addon, Cluster};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -84,20 +85,6 @@ impl ClusterViews {
         }
     }
 
-    /// The view of a seed where there is one for this connection, version and worker name.
-    pub(crate) fn known(
-        &self,
-        seed: &str,
-        connection: &SeedConnection,
-        target: &str,
-        worker_name: &str,
-    ) -> Option<Arc<ClusterView>> {
-        let known = lock(&self.known);
-        let view = known.get(&(seed.to_owned(), target.to_owned()))?;
-        let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
-        good.then(|| view.clone())
-    }
-
     /// The view of a seed; made where there is none for this connection, version and worker name.
     pub(crate) fn of(
         &self,
@@ -106,11 +93,16 @@ impl ClusterViews {
         target: &str,
         worker_name: &str,
     ) -> Arc<ClusterView> {
-        if let Some(view) = self.known(seed, connection, target, worker_name) {
-            return view;
+        let mut known = lock(&self.known);
+        let key = (seed.to_owned(), target.to_owned());
+        let good = known.get(&key).filter(|view| {
+            view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name)
+        });
+        if let Some(view) = good {
+            return view.clone();
         }
         let view = Arc::new(self.start(seed, connection, target, worker_name));
-        lock(&self.known).insert((seed.to_owned(), target.to_owned()), view.clone());
+        known.insert(key, view.clone());
         view
     }
 
@@ -133,7 +125,7 @@ impl ClusterViews {
         let named = watcher::Config::default().fields("metadata.name=usercluster-controller");
         let tasks = vec![
             self.follow(
-                client,
+                Api::<Cluster>::all(client.clone()),
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -144,7 +136,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                client,
+                Api::<Deployment>::all(client.clone()),
                 named,
                 &state,
                 Kind {
@@ -155,7 +147,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                client,
+                Api::<Addon>::all(client.clone()),
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -177,17 +169,10 @@ impl ClusterViews {
         }
     }
 
-    fn follow<K>(
-        &self,
-        client: &Client,
-        config: watcher::Config,
-        state: &Arc<Mutex<State>>,
-        kind: Kind<K>,
-    ) -> AbortHandle
+    fn follow<K>(&self, api: Api<K>, config: watcher::Config, state: &Arc<Mutex<State>>, kind: Kind<K>) -> AbortHandle
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        let api = Api::<K>::all(bounded_list(client, OBJECTS.div_ceil(PAGE)));
         let (state, wake, first_lists) = (state.clone(), self.wake.clone(), self.first_lists.clone());
         let task = async move {
             let mut permit = first_lists.acquire().await.ok();
@@ -206,7 +191,7 @@ impl ClusterViews {
                 if matches!(event, Ok(Event::InitDone) | Err(_)) {
                     permit = None;
                 }
-                if absurd(&event) || is_endless(&event) || lock(&state).is_overfull() {
+                if absurd(&event) || lock(&state).is_overfull() {
                     lock(&state).give_up();
                     return;
                 }
@@ -225,11 +210,6 @@ fn absurd<K: Resource, E>(event: &Result<Event<K>, E>) -> bool {
         return false;
     };
     object.meta().name.as_ref().is_some_and(|name| name.len() > NAME)
-}
-
-/// Whether the seed says after more pages than it may have that there is another one.
-fn is_endless<K>(event: &watcher::Result<Event<K>>) -> bool {
-    event.as_ref().is_err_and(|error| EndlessList::is_behind(error))
 }
 
 /// How objects of one kind change the pieces.

@@ -3,8 +3,6 @@
 //! Struct and schema come from one table, so they cannot differ. The text of each field says where the value is found;
 //! a field left out is [`Field::NotRead`] and makes every rule that names it undecided, never passed.
 
-use std::sync::LazyLock;
-
 use super::kind::ItemKind;
 use super::schema::{FactValue, Field, FieldSpec, Item, camel_case};
 
@@ -14,12 +12,8 @@ pub trait Facts {
     fn schema() -> Vec<FieldSpec>
     where
         Self: Sized;
-    /// Those of the facts that are `wanted`, as rules see them.
-    fn item_of(&self, wanted: &dyn Fn(&str) -> bool) -> Item;
     /// The facts as rules see them.
-    fn item(&self) -> Item {
-        self.item_of(&|_| true)
-    }
+    fn item(&self) -> Item;
 }
 
 /// Facts about an item of one kind.
@@ -44,15 +38,10 @@ macro_rules! facts {
                     docs: concat!($($docs),+).trim_ascii().to_owned(),
                 }),+]
             }
-            fn item_of(&self, wanted: &dyn Fn(&str) -> bool) -> Item {
-                // Made once: items are made for every object of a platform.
-                static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec![$(camel_case(stringify!($field))),+]);
+            fn item(&self) -> Item {
                 let Self { $($field),+ } = self;
                 let mut item = Item::default();
-                let mut names = NAMES.iter();
-                $(if let Some(name) = names.next().filter(|name| wanted(name)) {
-                    item.set(name, $field);
-                })+
+                $(item.set(&camel_case(stringify!($field)), $field);)+
                 item
             }
         }

@@ -18,7 +18,6 @@ mod facts;
 mod finding;
 mod fix;
 mod functions;
-mod judgement;
 mod kind;
 mod kubernetes;
 mod markdown;

@@ -1,7 +1,5 @@
 //! One object as it was read: who it is, its documents, and what code computed about it. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -67,8 +65,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// What it has by itself, as far as it is `wanted`.
-    pub(super) fn facts(&self, now: Timestamp, wanted: &BTreeSet<String>) -> Item {
+    /// What it has by itself.
+    pub(super) fn facts(&self, now: Timestamp) -> Item {
         let age = |created: Timestamp| now.duration_since(created);
         ObjectFacts {
             place: self.place.to_owned().into(),
@@ -85,6 +83,6 @@ impl<'a> Object<'a> {
                 None => Field::NotRead("the object has no time of creation".to_owned()),
             },
         }
-        .item_of(&|name| wanted.contains(name))
+        .item()
     }
 }

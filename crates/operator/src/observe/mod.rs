@@ -16,8 +16,6 @@ mod login_issuer;
 mod marked;
 mod objects;
 mod observer;
-mod place;
-mod places;
 mod platform;
 mod queue;
 mod recent;
@@ -26,7 +24,6 @@ mod rights;
 mod rule_facts;
 mod rules;
 mod seed_item;
-mod seeds;
 mod survey;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
-//! Reads the objects that rules look at and shows each of them, page by page. Reading only.
+//! Reads the objects that rules look at and shows each to the evaluation, page by page. Reading only.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
-use kkp_upgrade_core::rules::{ItemKind, Places};
+use kkp_upgrade_core::rules::{Evaluation, ItemKind, Places};
 use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, Request};
 use kube::{Client, Resource as _};
@@ -13,35 +13,32 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::kinds::{Resource, Scope, resources};
-use super::place::Place;
 use super::survey::{NAME, OBJECTS};
 use super::unmanaged;
 use crate::call::{CallError, call};
 use crate::permissions::{CHART_NAMESPACES, NAMESPACE};
 
 /// Objects per page.
-pub(super) const PAGE: u32 = 100;
+const PAGE: u32 = 100;
 /// Longest text of one object: etcd takes none over 1.5 MiB, and as a tree it takes many times that.
 const OBJECT: usize = 2 << 20;
 /// Lists of one cluster that are read at the same time: a hostile one fills an answer each.
 const PARALLEL_LISTS: usize = 2;
 
-/// Is shown an object.
-pub(super) type Show<'a> = &'a (dyn Fn(&Value) + Send + Sync);
+/// An evaluation that several readers feed.
+pub(super) type Sink<'a> = Mutex<Evaluation<'a>>;
 
-/// What several readers feed.
-pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Shows an object to an evaluation.
+pub(super) type Show<'a> = &'a (dyn Fn(&mut Evaluation<'_>, ItemKind, &Value) + Send + Sync);
 
 /// One page of any list.
 #[derive(Deserialize)]
-struct Page<'text> {
+struct Page {
     #[serde(default)]
     metadata: PageMetadata,
-    /// Where they stand in the text: only one object at a time becomes a tree.
-    #[serde(default, borrow)]
-    items: Vec<&'text RawValue>,
+    /// As text: only one object at a time becomes a tree.
+    #[serde(default)]
+    items: Vec<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,42 +56,50 @@ pub(super) const fn is_read_at(kind: ItemKind, master: bool) -> bool {
     }
 }
 
-/// Reads all objects of these kinds on one cluster and shows them; what could not be read, the place has been told. Behind a
-/// list that has no end nothing more is read of it: the next one would have none either.
-pub(super) async fn read(client: &Client, place: &Mutex<Place>, kinds: &[ItemKind]) {
-    let name = lock(place).name().to_owned();
+/// Reads all objects of these kinds on one cluster; `show` gets each. False when something could not be read, which the
+/// evaluation has been told.
+pub(super) async fn read(client: &Client, place: &str, kinds: &[ItemKind], sink: &Sink<'_>, show: Show<'_>) -> bool {
     let jobs = kinds
         .iter()
         .flat_map(|kind| resources(*kind).into_iter().map(|resource| (*kind, resource)));
-    let lists: Vec<BoxFuture<'_, ()>> = jobs
+    let lists: Vec<BoxFuture<'_, bool>> = jobs
         .map(|(kind, resource)| {
-            let name = &name;
             async move {
-                let given_up = lock(place).given_up().map(str::to_owned);
-                if let Some(why) = given_up {
-                    return lock(place).unreadable(kind, &why);
+                let outcome = list(client, place, kind, &resource, sink, show).await;
+                let mut evaluation = lock(sink);
+                match &outcome {
+                    Ok(()) => evaluation.visited(kind, place),
+                    Err(why) => evaluation.unreadable(kind, place, &why.to_string()),
                 }
-                let show = |object: &Value| lock(place).show(kind, object);
-                let read = list(client, name, &resource, &show).await;
-                let mut place = lock(place);
-                match read {
-                    Ok(()) => place.visited(kind),
-                    Err(endless @ CallError::Endless { .. }) => place.give_up(kind, &endless.to_string()),
-                    Err(why) => place.unreadable(kind, &why.to_string()),
-                }
+                outcome.is_ok()
             }
             .boxed()
         })
         .collect();
-    stream::iter(lists)
-        .buffer_unordered(PARALLEL_LISTS)
-        .collect::<()>()
-        .await;
+    let mut lists = stream::iter(lists).buffer_unordered(PARALLEL_LISTS);
+    let mut complete = true;
+    while let Some(read) = lists.next().await {
+        complete &= read;
+    }
+    complete
+}
+
+pub(super) fn lock<'sink, 'catalogue>(
+    sink: &'sink Sink<'catalogue>,
+) -> std::sync::MutexGuard<'sink, Evaluation<'catalogue>> {
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows every object of a resource. A resource that the cluster does not have holds nothing; one that it has in another
 /// version could not be read.
-async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>) -> Result<(), CallError> {
+async fn list(
+    client: &Client,
+    place: &str,
+    kind: ItemKind,
+    resource: &Resource,
+    sink: &Sink<'_>,
+    show: Show<'_>,
+) -> Result<(), CallError> {
     let what = format!("{} of {place}", resource.plural);
     let api_resource = resource.api_resource();
     let all = ListParams::default().limit(PAGE);
@@ -111,7 +116,11 @@ async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>)
     };
     for (namespace, parameters) in lists {
         let url = DynamicObject::url_path(&api_resource, namespace);
-        match pages(client, &what, &url, parameters, show).await {
+        let shown = pages(client, &what, &url, parameters, &|object| {
+            show(&mut lock(sink), kind, object);
+        })
+        .await;
+        match shown {
             Err(error) if error.is_not_found() => return missing(client, &what, resource).await,
             shown => shown?,
         }
@@ -119,51 +128,39 @@ async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>)
     Ok(())
 }
 
-/// Shows every object of a list, page by page, without its managed fields.
 pub(super) async fn pages(
     client: &Client,
     what: &str,
     url: &str,
     mut parameters: ListParams,
-    show: Show<'_>,
+    show: &(dyn Fn(&Value) + Send + Sync),
 ) -> Result<(), CallError> {
-    let pages = OBJECTS.div_ceil(PAGE);
-    for _ in 0..pages {
+    let unusable = |problem: &str| CallError::unusable(what, problem);
+    for _ in 0..OBJECTS.div_ceil(PAGE) {
         let request = Request::new(url)
             .list(&parameters)
-            .map_err(|_| CallError::unusable(what, "the request cannot be built"))?;
-        let text = call(what, client.request_text(request)).await?;
-        match show_page(what, &text, show)?.filter(|token| !token.is_empty()) {
+            .map_err(|_| unusable("the request cannot be built"))?;
+        let page = call(what, client.request::<Page>(request)).await?;
+        for text in page.items {
+            if text.get().len() > OBJECT {
+                return Err(unusable("the answer holds an object that is too large"));
+            }
+            let object = unmanaged::object(text.get())
+                .map_err(|_| unusable("the answer holds an object that is nested too deeply, or is none"))?;
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::len);
+            if name.is_none_or(|length| length > NAME) {
+                return Err(unusable(
+                    "the answer holds an object without a name that an object can have",
+                ));
+            }
+            show(&object);
+        }
+        match page.metadata.next.filter(|token| !token.is_empty()) {
             None => return Ok(()),
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    let what = what.to_owned();
-    Err(CallError::Endless { what, pages })
-}
-
-/// Shows every object of a page and says where the next one begins.
-fn show_page(what: &str, text: &str, show: Show<'_>) -> Result<Option<String>, CallError> {
-    let unusable = |problem: &str| CallError::unusable(what, problem);
-    let page: Page<'_> = serde_json::from_str(text).map_err(|error| CallError::Failed {
-        what: what.to_owned(),
-        source: Box::new(kube::Error::SerdeError(error)),
-    })?;
-    for text in page.items {
-        if text.get().len() > OBJECT {
-            return Err(unusable("the answer holds an object that is too large"));
-        }
-        let object = unmanaged::object(text.get())
-            .map_err(|_| unusable("the answer holds an object that is nested too deeply, or is none"))?;
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::len);
-        if name.is_none_or(|length| length > NAME) {
-            return Err(unusable(
-                "the answer holds an object without a name that an object can have",
-            ));
-        }
-        show(&object);
-    }
-    Ok(page.metadata.next)
+    Err(unusable("the list has no end"))
 }
 
 /// Versions of an API group.

@@ -117,5 +117,6 @@ where
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    Err(CallError::Endless { what, pages })
+    let problem = format!("the list has no end after {pages} pages");
+    Err(CallError::unusable(what, problem))
 }
