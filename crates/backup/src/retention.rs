@@ -17,6 +17,9 @@ use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE, temporary};
 /// Marks a folder whose backup is being removed.
 pub const REMOVAL_FILE: &str = "removing.json";
 
+/// What a backup and its removal write into a folder.
+const WRITTEN: [&str; 4] = [MANIFEST_FILE, ARCHIVE_FILE, RECEIPT_FILE, REMOVAL_FILE];
+
 /// A cluster of the platform: target, and UID of the namespace `kube-system`.
 pub type KnownCluster = (String, String);
 
@@ -187,11 +190,11 @@ pub fn finish(store: &Store, clusters: &[KnownCluster]) -> Result<u64, BackupErr
         }
         let folder = listed.open(store);
         finished += u64::from(listed.has(ARCHIVE_FILE));
-        let (ours, others): (Vec<&String>, Vec<&String>) = listed.files.keys().partition(|file| is_of_a_backup(file));
-        ours.into_iter().try_for_each(|file| folder.remove(file))?;
-        let foreign = others
+        [ARCHIVE_FILE, RECEIPT_FILE]
             .iter()
-            .any(|file| ![CLAIM_FILE, REMOVAL_FILE].contains(&file.as_str()));
+            .try_for_each(|file| folder.remove(file))?;
+        WRITTEN.iter().try_for_each(|file| folder.remove_unpublished(file))?;
+        let foreign = listed.files.keys().any(|file| !is_known(file));
         if foreign || staying.as_ref() == Some(&neighbours) {
             staying = Some(neighbours);
             continue;
@@ -204,11 +207,9 @@ pub fn finish(store: &Store, clusters: &[KnownCluster]) -> Result<u64, BackupErr
     Ok(finished)
 }
 
-/// Whether a file is one that a backup leaves, or what a killed program left of one.
-fn is_of_a_backup(file: &str) -> bool {
-    [MANIFEST_FILE, ARCHIVE_FILE, RECEIPT_FILE, REMOVAL_FILE]
-        .iter()
-        .any(|&known| file == temporary(known) || file == known && known != REMOVAL_FILE)
+/// Whether a file is ours, or what a killed program left of one.
+fn is_known(file: &str) -> bool {
+    file == CLAIM_FILE || WRITTEN.iter().any(|&known| file == known || file == temporary(known))
 }
 
 fn is_half_removed(store: &Store, listed: &Listed, clusters: &[KnownCluster]) -> Result<bool, BackupError> {

@@ -83,18 +83,12 @@ async fn a_backup_from_an_api_server_that_fails_at_any_request() {
                 Ok(result) if result.objects == whole.objects && !address.contains("limit=") => continue,
                 Ok(result) => panic!("{address}: a backup came of it, {result:?}"),
             };
-            let plural = address
-                .split('?')
-                .next()
-                .unwrap()
-                .rsplit('/')
-                .next()
-                .unwrap()
-                .to_owned();
+            let path = address.split('?').next().unwrap();
+            let plural = path.rsplit('/').next().unwrap();
             assert!(error.contains(*word) && error.contains("; "), "{address}: {error}");
             assert!(!error.contains(CONTENT), "{address}: {error}");
             assert!(
-                error.contains(&plural) || !address.contains("limit="),
+                error.contains(plural) || !address.contains("limit="),
                 "{address}: {error}"
             );
         }

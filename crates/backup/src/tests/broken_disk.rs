@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::fake_api::{FakeApi, KEY};
-use super::retaining;
+use super::fake_api::FakeApi;
+use super::{opener, retaining};
 use crate::disk::Call;
 use crate::retention::{finish, remove, verified};
 use crate::store::{AttemptFolder, Store};
 use crate::volume::{ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE, temporary};
-use crate::{BackupError, Opener, open_with};
+use crate::{BackupError, BackupResult, open_with};
 
 /// How a call breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,18 +150,12 @@ fn hits(at: Point, lasting: bool, how: Break) -> impl Fn(&Point, bool) -> Option
     move |point, before| (*point == at || lasting && before).then_some(how)
 }
 
-/// Opens the backup in this folder with a recipient's key and compares every byte.
-async fn open(folder: &Path, digest: &str) -> Result<(), BackupError> {
-    let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("key");
-    std::fs::write(&key, age::secrecy::ExposeSecret::expose_secret(&KEY.identity_file)).unwrap();
-    let place = folder.to_owned();
-    let (run, target) = (place.parent().unwrap(), place.file_name().unwrap().to_str().unwrap());
-    let store = Store::from(run.parent().unwrap());
-    let folder = AttemptFolder::named(&store, run.file_name().unwrap().to_str().unwrap(), target);
-    open_with(&folder, Some(digest), &Opener::from_file(&key).unwrap())
-        .await
-        .map(drop)
+/// Opens the backup with a recipient's key and compares every byte.
+async fn open(disk: &BrokenDisk, result: &BackupResult) -> Result<(), BackupError> {
+    let (run, folder) = result.path.split_once('/').unwrap();
+    let folder = AttemptFolder::named(&Store::from(disk.path()), run, folder);
+    let opened = open_with(&folder, Some(&result.manifest_digest), &opener()).await;
+    opened.map(drop)
 }
 
 /// Either it says what is wrong, where, and what to do; or what it calls verified is a good backup. Gives the error.
@@ -170,7 +164,7 @@ async fn outcome(disk: &BrokenDisk, api: &FakeApi, place: &str) -> Option<String
     disk.mend();
     let error = match outcome {
         Ok(result) => {
-            let opened = open(&disk.path().join(&result.path), &result.manifest_digest).await;
+            let opened = open(disk, &result).await;
             opened.unwrap_or_else(|error| panic!("{place}: called verified, and is not: {error}"));
             return None;
         }

@@ -2,10 +2,11 @@
 //! message with the object and the way out.
 
 use super::bucket_stub::{Fault, IMPATIENT, PATIENT, SECRET, Stub};
-use super::fake_api::{FakeApi, KEY};
+use super::fake_api::FakeApi;
+use super::opener;
 use crate::store::{AttemptFolder, BucketFault};
 use crate::verify::on_a_thread;
-use crate::{BackupError, BackupResult, Opener, open_with, read_receipt};
+use crate::{BackupError, BackupResult, open_with, read_receipt};
 
 const FOLDER: &str = "/backups/platform/prod/run-1/master";
 
@@ -24,10 +25,7 @@ fn fault_of(error: &BackupError) -> Option<BucketFault> {
 /// Looks at everything that the storage holds, with no fault and with a recipient's key.
 async fn receipts(stub: &Stub) -> usize {
     stub.heal();
-    let (store, keys) = (stub.store(PATIENT), tempfile::tempdir().unwrap());
-    let key = keys.path().join("key");
-    std::fs::write(&key, age::secrecy::ExposeSecret::expose_secret(&KEY.identity_file)).unwrap();
-    let opener = Opener::from_file(&key).unwrap();
+    let (store, opener) = (stub.store(PATIENT), opener());
     let folders = on_a_thread(move || AttemptFolder::existing(store, "run-1", "master"))
         .await
         .unwrap();

@@ -20,6 +20,14 @@ mod secrets;
 mod sending;
 mod volumes;
 
+/// Opens all archives that tests write.
+fn opener() -> crate::Opener {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, fake_api::KEY.identity_file.expose_secret()).unwrap();
+    crate::Opener::from_file(&file).unwrap()
+}
+
 /// The decrypted archive of a folder.
 fn plaintext(folder: &crate::AttemptFolder) -> Vec<u8> {
     let key: age::x25519::Identity = {
