@@ -2,9 +2,11 @@
 //!
 //! Talks to the cluster, reading only. Must never write to it, and never log or return the body of an answer.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
+use futures::AsyncReadExt as _;
 use kube::Client;
 use kube::api::{ListParams, Request, VersionMatch};
 use serde_json::Value;
@@ -12,6 +14,10 @@ use serde_json::Value;
 use crate::BackupError;
 use crate::discovery::Resource;
 use crate::page::{PageSize, RawPage, place};
+
+/// The way out where nobody answers.
+const UNREACHABLE: &str =
+    "see that the API server is reachable from this Pod, and that its certificate is the one of the kubeconfig";
 
 /// A cluster that is read from.
 #[derive(Clone)]
@@ -27,6 +33,9 @@ pub struct ReadLimits {
     pub page: u32,
     /// For each single call.
     pub deadline: Duration,
+    /// Longest page in bytes: nobody knows how large objects are before they come. A longer one is broken off and asked for
+    /// again with fewer objects; one of a single object may have any length.
+    pub longest: u64,
 }
 
 impl Default for ReadLimits {
@@ -34,6 +43,7 @@ impl Default for ReadLimits {
         Self {
             page: 500,
             deadline: Duration::from_mins(1),
+            longest: 16 << 20,
         }
     }
 }
@@ -80,28 +90,45 @@ impl Source {
         let request = http::Request::get(path)
             .body(Vec::new())
             .map_err(|error| subject.malformed(error.to_string()))?;
-        let answer = self.text(request, subject).await?;
+        let answer = self.text(request, self.limits.longest, subject).await?;
+        let answer = answer.ok_or_else(|| subject.malformed("it is too long"))?;
         serde_json::from_str(&answer).map_err(|error| subject.malformed(place(&error)))
     }
 
-    /// One page; `revision` = exactly there, without it = now.
+    /// One page, as long as the size says, or shorter where that would be too much at once; the size is that of the next one
+    /// then. A continue token carries the revision, which is why the API server refuses both together.
     pub(crate) async fn page(
         &self,
         resource: &Resource,
         parameters: &ListParams,
+        size: &mut PageSize,
         subject: &Subject<'_>,
     ) -> Result<RawPage, BackupError> {
-        let request = Request::new(resource.collection_path())
-            .list(parameters)
-            .map_err(|error| subject.malformed(error.to_string()))?;
-        RawPage::read(self.text(request, subject).await?, subject)
+        loop {
+            let request = Request::new(resource.collection_path())
+                .list(&parameters.clone().limit(size.objects()))
+                .map_err(|error| subject.malformed(error.to_string()))?;
+            let longest = if size.objects() > 1 {
+                self.limits.longest
+            } else {
+                u64::MAX
+            };
+            let Some(text) = self.text(request, longest, subject).await? else {
+                *size = size.shorter();
+                continue;
+            };
+            let page = RawPage::read(text, subject)?;
+            *size = size.after(page.bytes(), page.objects);
+            return Ok(page);
+        }
     }
 
     /// The newest revision of the store that keeps this resource.
     pub(crate) async fn newest_revision(&self, resource: &Resource) -> Result<u64, BackupError> {
         let label = resource.label();
         let subject = Subject::of(&label);
-        let page = self.page(resource, &ListParams::default().limit(1), &subject).await?;
+        let mut one = PageSize::one();
+        let page = self.page(resource, &ListParams::default(), &mut one, &subject).await?;
         page.revision
             .parse()
             .map_err(|_| subject.malformed("its resourceVersion is not a number"))
@@ -121,15 +148,33 @@ impl Source {
         }
     }
 
-    async fn text(&self, request: http::Request<Vec<u8>>, subject: &Subject<'_>) -> Result<String, BackupError> {
-        tokio::time::timeout(self.limits.deadline, self.client.request_text(request))
-            .await
-            .map_err(|_| BackupError::Deadline {
-                resource: subject.resource.to_owned(),
-                page: subject.page,
-                seconds: self.limits.deadline.as_secs(),
-            })?
-            .map_err(|error| api_error(&error, subject))
+    /// The text of an answer; `None` when it is longer than so many bytes, and the rest is not read.
+    async fn text(
+        &self,
+        request: http::Request<Vec<u8>>,
+        longest: u64,
+        subject: &Subject<'_>,
+    ) -> Result<Option<String>, BackupError> {
+        let read = async {
+            let answer = self.client.request_stream(request).await;
+            let answer = answer.map_err(|error| api_error(&error, subject))?;
+            let (mut text, mut answer) = (Vec::new(), std::pin::pin!(answer.take(longest.saturating_add(1))));
+            answer
+                .read_to_end(&mut text)
+                .await
+                .map_err(|error| broken_off(&error, subject))?;
+            if text.len() as u64 > longest {
+                return Ok(None);
+            }
+            let text = String::from_utf8(text).map_err(|_| subject.malformed("it is no text"))?;
+            Ok(Some(text))
+        };
+        let late = |_| BackupError::Deadline {
+            resource: subject.resource.to_owned(),
+            page: subject.page,
+            seconds: self.limits.deadline.as_secs(),
+        };
+        tokio::time::timeout(self.limits.deadline, read).await.map_err(late)?
     }
 }
 
@@ -157,13 +202,15 @@ impl Pages<'_> {
             page: self.page,
             revision: self.revision,
         };
-        let mut parameters = ListParams::default().limit(self.size.objects());
-        // A continue token carries the revision; the API server refuses both together.
+        let mut parameters = ListParams::default();
         match &self.token {
             Some(token) => parameters = parameters.continue_token(token),
             None => parameters = parameters.at(self.revision).matching(VersionMatch::Exact),
         }
-        let mut page = self.source.page(self.resource, &parameters, &subject).await?;
+        let mut page = self
+            .source
+            .page(self.resource, &parameters, &mut self.size, &subject)
+            .await?;
         if page.revision != self.revision {
             return Err(BackupError::RevisionMismatch {
                 resource: self.label.clone(),
@@ -175,7 +222,6 @@ impl Pages<'_> {
         if page.next.is_some() && page.next == self.token {
             return Err(subject.malformed("its continue token leads back to the same page"));
         }
-        self.size = self.size.after(page.bytes(), page.objects);
         self.ended = page.next.is_none();
         self.token = page.next.take();
         Ok(Some(page))
@@ -202,9 +248,7 @@ fn api_error(error: &kube::Error, subject: &Subject<'_>) -> BackupError {
         Some(404) => "it went away, or the address is not a Kubernetes API server: run the backup again",
         Some(429 | 500..) => "see the API server's and etcd's log, then run the backup again",
         Some(_) => "see the API server's log",
-        None => {
-            "see that the API server is reachable from this Pod, and that its certificate is the one of the kubeconfig"
-        }
+        None => UNREACHABLE,
     };
     BackupError::Api {
         resource,
@@ -215,8 +259,19 @@ fn api_error(error: &kube::Error, subject: &Subject<'_>) -> BackupError {
     }
 }
 
+/// The connection ended before the answer did.
+fn broken_off(error: &io::Error, subject: &Subject<'_>) -> BackupError {
+    BackupError::Api {
+        resource: subject.resource.to_owned(),
+        page: subject.page,
+        code: None,
+        message: innermost(error),
+        remedy: UNREACHABLE,
+    }
+}
+
 /// The whole chain of reasons: transport errors hide the useful word at the end.
-fn innermost(error: &kube::Error) -> String {
+fn innermost(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -56,10 +56,8 @@ impl Boundary {
             let mut size = source.first_page(resource);
             let mut parameters = ListParams::default();
             loop {
-                parameters = parameters.limit(size.objects());
-                let page = source.page(resource, &parameters, &subject).await?;
+                let page = source.page(resource, &parameters, &mut size, &subject).await?;
                 self.learn(resource, &page.items()?)?;
-                size = size.after(page.bytes(), page.objects);
                 let Some(token) = page.next else { break };
                 parameters = parameters.continue_token(&token);
             }

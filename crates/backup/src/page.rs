@@ -14,9 +14,12 @@ use crate::discovery::Resource;
 
 /// Objects of the first page of a list: Helm releases have up to 1 MiB each, and nobody knows before.
 const FIRST_PAGE: u32 = 20;
-/// Most objects of a page of Secrets or `ConfigMap`s: behind thousands of small ones may come twenty of 1 MiB each, and a page
-/// takes three times its length in memory.
-const CONTENT_PAGE: u32 = 25;
+/// Most objects of a page of Secrets or `ConfigMap`s: behind thousands of small ones may come a hundred of 1 MiB each, which the API
+/// server puts together before anybody can break it off.
+const CONTENT_PAGE: u32 = 100;
+/// How many times shorter a page is asked for that was too long, and longer at most than the one before it.
+const SHORTER: u32 = 8;
+const LONGER: u32 = 4;
 /// What a page should have, in bytes: three of them are in memory at once.
 const PAGE_BYTES: usize = 2 << 20;
 
@@ -41,6 +44,19 @@ impl PageSize {
         }
     }
 
+    /// A single object.
+    pub(crate) fn one() -> Self {
+        Self { objects: 1, most: 1 }
+    }
+
+    /// Of a page that is asked for again because it was too long.
+    pub(crate) fn shorter(self) -> Self {
+        Self {
+            objects: (self.objects / SHORTER).max(1),
+            ..self
+        }
+    }
+
     /// Number of objects to ask for.
     #[must_use]
     pub fn objects(self) -> u32 {
@@ -53,7 +69,9 @@ impl PageSize {
         let each = (bytes / objects.max(1)).max(1);
         let fitting = u32::try_from(PAGE_BYTES / each).unwrap_or(self.most);
         Self {
-            objects: fitting.clamp(1, self.most.max(1)),
+            objects: fitting
+                .min(self.objects.saturating_mul(LONGER))
+                .clamp(1, self.most.max(1)),
             ..self
         }
     }
@@ -179,13 +197,16 @@ mod tests {
             let first = PageSize::first(&Resource::namespaces(), limits(page));
             first.after(bytes, objects).objects()
         };
-        assert_eq!(next(20 << 10, 20, 500), 500);
+        assert_eq!(next(20 << 10, 20, 500), 80);
         assert_eq!(next(20 << 20, 20, 500), 2);
         assert_eq!(next(3 << 20, 1, 500), 1);
         assert_eq!(next(60, 0, 3), 3);
         let secrets = Resource::new("", "v1", "secrets", "Secret", true);
         let first = PageSize::first(&secrets, limits(500));
-        assert_eq!((first.objects(), first.after(1, 1).objects()), (20, 25));
+        assert_eq!((first.objects(), first.after(1, 1).objects()), (20, 80));
+        assert_eq!(first.after(1, 1).after(1, 1).objects(), 100);
+        assert_eq!(first.after(1, 1).shorter().objects(), 10);
+        assert_eq!(PageSize::one().shorter().objects(), 1);
     }
 
     #[test]

@@ -264,18 +264,20 @@ impl FakeApi {
     }
 
     pub(super) fn source(&self, page: u32) -> Source {
+        self.source_with(ReadLimits {
+            page,
+            deadline: self.deadline,
+            ..ReadLimits::default()
+        })
+    }
+
+    pub(super) fn source_with(&self, limits: ReadLimits) -> Source {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let (api, uri) = (server.clone(), request.uri().clone());
             async move { Ok::<_, Infallible>(api.respond(&uri).await) }
         });
-        Source::new(
-            Client::new(service, "default"),
-            ReadLimits {
-                page,
-                deadline: self.deadline,
-            },
-        )
+        Source::new(Client::new(service, "default"), limits)
     }
 
     async fn respond(&self, uri: &Uri) -> Response<BoxBody<Bytes, io::Error>> {

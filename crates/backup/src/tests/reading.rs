@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::fake_api::{CLUSTERS, CRDS, FakeApi, cluster, crd, failure};
 use super::plaintext;
-use crate::{BackupError, compare_at_revision, read_back};
+use crate::{AttemptFolder, BackupError, ReadLimits, compare_at_revision, read_back, write_snapshot};
+
+const SECRETS: &str = "/api/v1/namespaces/kubermatic/secrets";
 
 type Forgery = fn(&mut Vec<serde_json::Value>);
 
@@ -45,6 +47,50 @@ async fn lists_are_paged_and_exact() {
         "{}",
         read[1]
     );
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_long_is_asked_for_again_with_fewer_objects() {
+    let (api, volume) = (FakeApi::platform(), volume());
+    let secret = |name: String, length: usize| json!({"metadata": {"name": name, "namespace": "kubermatic", "resourceVersion": "1"}, "data": {"value": "x".repeat(length)}});
+    api.change(|state| {
+        state.write(SECRETS, |secrets| {
+            secrets.extend((0..60).map(|number| secret(format!("a{number:02}"), 10)));
+            // Each of them is longer than a page may be.
+            secrets.extend((0..9).map(|number| secret(format!("b{number}"), 100_000)));
+        });
+    });
+    let mut snapshots = Vec::new();
+    for longest in [u64::MAX - 1, 50_000] {
+        api.change(|state| state.log.clear());
+        let source = api.source_with(ReadLimits {
+            longest,
+            ..ReadLimits::default()
+        });
+        let folder = AttemptFolder::claim(volume.path(), "run-1", "master").unwrap();
+        let snapshot = write_snapshot(&source, &api.request().await, &folder).await.unwrap();
+        snapshots.push(snapshot.ledger.content_digest().to_owned());
+        let log = api.change(|state| state.log.clone());
+        // Two looks for the revision, and then the list.
+        let lists = log.iter().filter(|line| line.starts_with(SECRETS)).skip(2);
+        let sizes: Vec<u32> = lists
+            .filter_map(|line| line.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit=")))
+            .map(|size| size.parse().unwrap())
+            .collect();
+        if longest == 50_000 {
+            assert_eq!(
+                sizes[..4],
+                [20, 80, 10, 40],
+                "the page that ended in large ones was asked for again"
+            );
+            let alone = sizes.iter().filter(|size| **size == 1).count();
+            assert!(alone >= 9, "each of the large ones alone: {sizes:?}");
+            assert!(sizes.len() < 40, "{sizes:?}");
+        } else {
+            assert_eq!(sizes, [20, 80], "nothing is asked for twice");
+        }
+    }
+    assert_eq!(snapshots[0], snapshots[1]);
 }
 
 #[tokio::test]
