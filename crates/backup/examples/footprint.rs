@@ -7,8 +7,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::Parser;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use jiff::Timestamp;
 use kkp_upgrade_backup::{
     AttemptFolder, KeyPair, Reach, ReadLimits, Recipients, SnapshotRequest, Source, compare_at_revision, identify,
@@ -23,6 +27,8 @@ const SECRETS: usize = 30;
 /// Revisions of Helm releases in KKP's namespace.
 const RELEASES: usize = 100;
 const REVISION: &str = "1000";
+
+type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 #[derive(Parser)]
 struct Program {
@@ -91,7 +97,7 @@ fn object(shape: Shape, path: &str, index: usize) -> Option<Value> {
     }
 }
 
-fn answer(shape: Shape, request: &Request<Body>) -> Value {
+fn answer(shape: Shape, request: &Request<Body>) -> Answer {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let parameter = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -102,23 +108,35 @@ fn answer(shape: Shape, request: &Request<Body>) -> Value {
     let resources =
         json!([{"name": "clusters", "kind": "Cluster", "namespaced": false, "singularName": "", "verbs": ["list"]}]);
     let version = json!({"groupVersion": "kubermatic.k8c.io/v1", "version": "v1"});
-    match path {
+    let document = match path {
         "/api/v1/namespaces/kube-system" | "/api/v1/namespaces/kubermatic" => json!({"metadata": {"uid": "one"}}),
         "/version" => json!({"gitVersion": "v1.36.0"}),
         "/apis" => {
             json!({"groups": [{"name": "kubermatic.k8c.io", "versions": [version], "preferredVersion": version}]})
         }
         "/apis/kubermatic.k8c.io/v1" => json!({"groupVersion": "kubermatic.k8c.io/v1", "resources": resources}),
-        _ => {
+        list => {
             let (from, limit) = (parameter("continue").unwrap_or(0), parameter("limit").unwrap_or(500));
-            let items: Vec<Value> = (from..from + limit)
-                .map_while(|index| object(shape, path, index))
-                .collect();
-            let end = from + items.len();
-            let next = object(shape, path, end).map_or_else(String::new, |_| end.to_string());
-            json!({"metadata": {"resourceVersion": REVISION, "continue": next}, "items": items})
+            return page(shape, list.to_owned(), from, from + limit);
         }
-    }
+    };
+    Full::from(document.to_string()).boxed_unsync()
+}
+
+/// A list from one place to another. An object at a time is made while it is read: what the server holds is not to be measured.
+fn page(shape: Shape, path: String, from: usize, end: usize) -> Answer {
+    let next = object(shape, &path, end).map_or_else(String::new, |_| end.to_string());
+    let metadata = json!({"resourceVersion": REVISION, "continue": next});
+    let items = (from..end).map_while(move |index| {
+        let comma = if index == from { "" } else { "," };
+        object(shape, &path, index).map(|object| format!("{comma}{object}"))
+    });
+    // As the API server does it for custom resources: metadata behind the items.
+    let pieces = std::iter::once(r#"{"items":["#.to_owned())
+        .chain(items)
+        .chain(std::iter::once(format!(r#"],"metadata":{metadata}}}"#)));
+    let frames = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
+    StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
 }
 
 /// Highest resident memory of this process so far, in MiB.
@@ -145,8 +163,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     } = Program::parse();
     let shape = Shape { clusters, kibibytes };
     let service = tower::service_fn(move |request: Request<Body>| async move {
-        let text = answer(shape, &request).to_string();
-        Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes())))
+        Ok::<_, Infallible>(Response::new(answer(shape, &request)))
     });
     let limits = ReadLimits {
         deadline: Duration::from_mins(10),

@@ -43,7 +43,7 @@ impl Default for ReadLimits {
         Self {
             page: 500,
             deadline: Duration::from_mins(1),
-            longest: 16 << 20,
+            longest: 8 << 20,
         }
     }
 }
@@ -80,9 +80,9 @@ impl Source {
         Self { client, limits }
     }
 
-    /// How long the first page of a list of this resource is.
-    pub(crate) fn first_page(&self, resource: &Resource) -> PageSize {
-        PageSize::first(resource, self.limits)
+    /// How long the first page of a list is.
+    pub(crate) fn first_page(&self) -> PageSize {
+        PageSize::first(self.limits)
     }
 
     /// GET of one document.
@@ -143,7 +143,7 @@ impl Source {
             revision,
             token: None,
             page: 0,
-            size: self.first_page(resource),
+            size: self.first_page(),
             ended: false,
         }
     }

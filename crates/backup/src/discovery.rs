@@ -80,12 +80,6 @@ impl Resource {
         self.group == "apiextensions.k8s.io"
     }
 
-    /// Whether these are Secrets or `ConfigMap`s, whose objects are of any size up to 1 MiB.
-    #[must_use]
-    pub fn is_content(&self) -> bool {
-        self.group.is_empty() && CONFIDENTIAL.iter().any(|(plural, _)| *plural == self.plural)
-    }
-
     /// Whether these are namespaces, which say what of KKP's charts is there.
     #[must_use]
     pub fn is_namespaces(&self) -> bool {

@@ -49,7 +49,6 @@ pub use error::{BackupError, VolumeFault};
 pub use key::{KeyPair, MOST_RECIPIENTS, Opener, Recipients};
 pub use ledger::Ledger;
 pub use manifest::{ArchiveRecord, FORMAT_VERSION, KindRecord, Manifest};
-pub use page::PageSize;
 pub use path::{CLUSTER_SCOPED, object_path};
 pub use restore::{
     Counts, Finding, Listed, RestoreArguments, RestoreError, RestoreReport, Verdict, WriteLimits, restore,

@@ -53,7 +53,7 @@ impl Boundary {
         for resource in resources.iter().filter(|resource| resource.tells_scope()) {
             let label = resource.label();
             let subject = Subject::of(&label);
-            let mut size = source.first_page(resource);
+            let mut size = source.first_page();
             let mut parameters = ListParams::default();
             loop {
                 let page = source.page(resource, &parameters, &mut size, &subject).await?;

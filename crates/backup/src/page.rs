@@ -4,43 +4,36 @@
 
 use std::fmt;
 
+use kkp_upgrade_connection::Unmanaged;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::BackupError;
 use crate::api::{ReadLimits, Subject};
-use crate::discovery::Resource;
 
 /// Objects of the first page of a list: Helm releases have up to 1 MiB each, and nobody knows before.
 const FIRST_PAGE: u32 = 20;
-/// Most objects of a page of Secrets or `ConfigMap`s: behind thousands of small ones may come a hundred of 1 MiB each, which the API
-/// server puts together before anybody can break it off.
-const CONTENT_PAGE: u32 = 100;
 /// How many times shorter a page is asked for that was too long, and longer at most than the one before it.
 const SHORTER: u32 = 8;
 const LONGER: u32 = 4;
-/// What a page should have, in bytes: three of them are in memory at once.
+/// What a page should have, in bytes: three of them are in memory at once, and one of those as objects, which take several times
+/// as much.
 const PAGE_BYTES: usize = 2 << 20;
 
 /// How many objects the pages of a list have: few at first, then as many as fit into the wanted length.
 #[derive(Debug, Clone, Copy)]
-pub struct PageSize {
+pub(crate) struct PageSize {
     objects: u32,
     most: u32,
 }
 
 impl PageSize {
-    /// Of the first page of this resource.
-    #[must_use]
-    pub fn first(resource: &Resource, limits: ReadLimits) -> Self {
+    /// Of the first page of a list.
+    pub(crate) fn first(limits: ReadLimits) -> Self {
         Self {
             objects: limits.page.min(FIRST_PAGE),
-            most: if resource.is_content() {
-                limits.page.min(CONTENT_PAGE)
-            } else {
-                limits.page
-            },
+            most: limits.page,
         }
     }
 
@@ -58,14 +51,12 @@ impl PageSize {
     }
 
     /// Number of objects to ask for.
-    #[must_use]
-    pub fn objects(self) -> u32 {
+    pub(crate) fn objects(self) -> u32 {
         self.objects
     }
 
     /// Of the page after one with so many bytes and objects, if the next objects are like these.
-    #[must_use]
-    pub fn after(self, bytes: usize, objects: usize) -> Self {
+    pub(crate) fn after(self, bytes: usize, objects: usize) -> Self {
         let each = (bytes / objects.max(1)).max(1);
         let fitting = u32::try_from(PAGE_BYTES / each).unwrap_or(self.most);
         Self {
@@ -110,12 +101,12 @@ impl RawPage {
         self.text.len()
     }
 
-    /// Its objects; some ten milliseconds of work.
+    /// Its objects without their managed fields; some ten milliseconds of work.
     pub(crate) fn items(&self) -> Result<Vec<Value>, BackupError> {
         #[derive(Deserialize)]
         struct Content {
             // Go writes an empty list as null.
-            items: Option<Vec<Value>>,
+            items: Option<Vec<Unmanaged>>,
         }
         let subject = Subject {
             resource: &self.label,
@@ -123,7 +114,8 @@ impl RawPage {
             revision: &self.revision,
         };
         let content: Content = serde_json::from_str(&self.text).map_err(|error| wrong(&error, &subject))?;
-        Ok(content.items.unwrap_or_default())
+        let items = content.items.unwrap_or_default();
+        Ok(items.into_iter().map(|Unmanaged(item)| item).collect())
     }
 }
 
@@ -173,7 +165,7 @@ impl<'de> Deserialize<'de> for Count {
 
 fn wrong(error: &serde_json::Error, subject: &Subject<'_>) -> BackupError {
     if error.is_data() {
-        return subject.malformed("it is no list");
+        return subject.malformed("it is no list of objects");
     }
     subject.malformed(place(error))
 }
@@ -194,17 +186,16 @@ mod tests {
             ..ReadLimits::default()
         };
         let next = |bytes, objects, page| {
-            let first = PageSize::first(&Resource::namespaces(), limits(page));
+            let first = PageSize::first(limits(page));
             first.after(bytes, objects).objects()
         };
         assert_eq!(next(20 << 10, 20, 500), 80);
         assert_eq!(next(20 << 20, 20, 500), 2);
         assert_eq!(next(3 << 20, 1, 500), 1);
         assert_eq!(next(60, 0, 3), 3);
-        let secrets = Resource::new("", "v1", "secrets", "Secret", true);
-        let first = PageSize::first(&secrets, limits(500));
+        let first = PageSize::first(limits(500));
         assert_eq!((first.objects(), first.after(1, 1).objects()), (20, 80));
-        assert_eq!(first.after(1, 1).after(1, 1).objects(), 100);
+        assert_eq!(first.after(1, 1).after(1, 1).after(1, 1).objects(), 500);
         assert_eq!(first.after(1, 1).shorter().objects(), 10);
         assert_eq!(PageSize::one().shorter().objects(), 1);
     }

@@ -8,6 +8,7 @@ mod guard;
 #[cfg(test)]
 mod hostile_tests;
 mod read_only;
+mod unmanaged;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use kube::{Client, Config};
 
 pub use guard::{AnswerError, Limits};
 pub use read_only::{WriteRefused, read_only};
+pub use unmanaged::Unmanaged;
 
 use guard::Guard;
 

@@ -18,9 +18,9 @@ const MADE_UP: [&str; 6] = [
 /// Times that come and go with conditions, and say nothing once they are normal.
 const TIMES: [&str; 2] = ["lastTransitionTime", "lastHeartbeatTime"];
 
-/// Fields whose numbers are measured. Clean runs may agree on them by chance, so that no mask can be learned from those; how many
-/// there are still counts.
-const DURATIONS: [&str; 1] = ["hopSeconds"];
+/// Fields with numbers that are measured: how long a hop took, how large an encrypted archive is. Clean runs may agree on them by
+/// chance, so that no mask can be learned from those; how many there are still counts.
+const MEASURED: [&str; 2] = ["hopSeconds", "bytes"];
 
 /// The leaves of an object by path, with normal texts.
 #[must_use]
@@ -49,8 +49,8 @@ fn collect(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
             found.insert(path.to_owned(), text(string));
         }
         Value::Null => {}
-        Value::Number(_) if path.split('/').any(|name| DURATIONS.contains(&name)) => {
-            found.insert(path.to_owned(), "<seconds>".to_owned());
+        Value::Number(_) if path.split('/').any(|name| MEASURED.contains(&name)) => {
+            found.insert(path.to_owned(), "<measured>".to_owned());
         }
         other => {
             found.insert(path.to_owned(), other.to_string());
@@ -151,12 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn how_long_a_hop_took_is_no_difference_and_how_many_there_were_is_one() {
-        let run =
-            |seconds: &[i64]| leaves(&json!({"status": {"hopSeconds": seconds, "history": [{"hopSeconds": seconds}]}}));
-        assert_eq!(run(&[33]), run(&[57]));
-        assert_ne!(run(&[33]), run(&[33, 57]));
-        assert_ne!(run(&[33]), run(&[]));
+    fn what_is_measured_is_no_difference_and_how_often_it_is_one() {
+        let run = |seconds: &[i64], bytes: i64| {
+            leaves(&json!({"history": [{"hopSeconds": seconds}], "backup": {"bytes": bytes}}))
+        };
+        assert_eq!(run(&[33], 1), run(&[57], 2));
+        assert_ne!(run(&[33], 1), run(&[33, 57], 1));
+        assert_ne!(run(&[33], 1), run(&[], 1));
     }
 
     #[test]

@@ -27,7 +27,6 @@ mod seed_item;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod unmanaged;
 mod user_clusters;
 
 use jiff::Timestamp;

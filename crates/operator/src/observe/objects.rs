@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
+use kkp_upgrade_connection::Unmanaged;
 use kkp_upgrade_core::rules::{Evaluation, ItemKind, Places};
 use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, Request};
@@ -14,7 +15,6 @@ use serde_json::value::RawValue;
 
 use super::kinds::{Resource, Scope, resources};
 use super::survey::{NAME, OBJECTS};
-use super::unmanaged;
 use crate::call::{CallError, call};
 use crate::permissions::{CHART_NAMESPACES, NAMESPACE};
 
@@ -145,7 +145,7 @@ pub(super) async fn pages(
             if text.get().len() > OBJECT {
                 return Err(unusable("the answer holds an object that is too large"));
             }
-            let object = unmanaged::object(text.get())
+            let Unmanaged(object) = serde_json::from_str(text.get())
                 .map_err(|_| unusable("the answer holds an object that is nested too deeply, or is none"))?;
             let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::len);
             if name.is_none_or(|length| length > NAME) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use http_body_util::BodyExt as _;
-use kkp_upgrade_backup::{PageSize, ReadLimits, Resource};
+use kkp_upgrade_backup::Resource;
 use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
@@ -22,17 +22,8 @@ const ITEMS: &[u8] = b"\"items\":";
 const METADATA: &[u8] = b"\"metadata\":";
 /// What the official notes look for in the names of CRDs.
 const DUMPED: &str = "kubermatic";
-/// kubectl's own pages.
-const KUBECTL_PAGE: u32 = 500;
-
-/// How many objects a page has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pages {
-    /// As many as the backup asks for.
-    OfTheBackup,
-    /// 500, as kubectl asks for.
-    Fixed,
-}
+/// Objects per page, as kubectl and every pager of Kubernetes' own client ask for.
+const PAGE: u32 = 500;
 
 /// What a list took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,19 +43,14 @@ impl Listed {
 }
 
 /// Lists these kinds, one page after the other, and throws them away.
-pub(super) async fn plain(client: &Client, kinds: &[Resource], pages: Pages) -> anyhow::Result<Listed> {
+pub(super) async fn plain(client: &Client, kinds: &[Resource]) -> anyhow::Result<Listed> {
     let (begin, own) = (Instant::now(), contender::time("/proc/self").unwrap_or_default());
     let mut listed = Listed::default();
     for kind in kinds {
-        let mut size = PageSize::first(kind, ReadLimits::default());
         let mut token = None::<String>;
         loop {
-            let limit = match pages {
-                Pages::OfTheBackup => size.objects(),
-                Pages::Fixed => KUBECTL_PAGE,
-            };
             let next = token.map_or_else(String::new, |token| format!("&continue={token}"));
-            let address = format!("{}?limit={limit}{next}", kind.collection_path());
+            let address = format!("{}?limit={PAGE}{next}", kind.collection_path());
             let answer = client.send(http::Request::get(address).body(Body::empty())?).await?;
             ensure!(answer.status().is_success(), "{}: {}", kind.label(), answer.status());
             let text = answer.into_body().collect().await?.to_bytes();
@@ -74,8 +60,6 @@ pub(super) async fn plain(client: &Client, kinds: &[Resource], pages: Pages) -> 
             if token.is_none() {
                 break;
             }
-            // A page that is not the last one has as many as were asked for.
-            size = size.after(text.len(), usize::try_from(limit)?);
         }
     }
     listed.elapsed = begin.elapsed();

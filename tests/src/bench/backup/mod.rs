@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use self::comparison::Picture;
 use self::contender::Taken;
-use self::listing::{Dump, Listed, Pages};
+use self::listing::{Dump, Listed};
 use self::platform::Seed;
 use super::Teller;
 use super::figures::{Figure, load, percentile};
@@ -68,7 +68,6 @@ struct Backup {
 /// One after the other on the same objects.
 struct Round {
     list: Listed,
-    fixed: Listed,
     backup: Backup,
     dump: Dump,
     load: String,
@@ -136,30 +135,28 @@ async fn round(operator: &Path, seed: &Seed, store: &Store, number: usize) -> an
     let (backup, list);
     if number.is_multiple_of(2) {
         backup = back_up(operator, seed, store, &name).await?;
-        list = same_list(seed, &backup.manifest, Pages::OfTheBackup).await?;
+        list = same_list(seed, &backup.manifest).await?;
     } else {
         let kinds = read_manifest(store, "run-0")?;
-        list = same_list(seed, &kinds, Pages::OfTheBackup).await?;
+        list = same_list(seed, &kinds).await?;
         backup = back_up(operator, seed, store, &name).await?;
     }
-    let fixed = same_list(seed, &backup.manifest, Pages::Fixed).await?;
     let dump = listing::dump(seed, store.path()).await?;
     Ok(Round {
         list,
-        fixed,
         backup,
         dump,
         load,
     })
 }
 
-async fn same_list(seed: &Seed, manifest: &Manifest, pages: Pages) -> anyhow::Result<Listed> {
+async fn same_list(seed: &Seed, manifest: &Manifest) -> anyhow::Result<Listed> {
     let kinds: Vec<Resource> = manifest
         .kinds
         .iter()
         .map(kkp_upgrade_backup::KindRecord::resource)
         .collect();
-    listing::plain(&seed.client, &kinds, pages).await
+    listing::plain(&seed.client, &kinds).await
 }
 
 /// By the shipped program, as a process of its own, with what its Job would be given.
@@ -232,7 +229,7 @@ fn report(rounds: &[Round], what: &str, figures: &mut Vec<Figure>) {
     let Some(first) = rounds.first() else { return };
     let loads: Vec<&str> = rounds.iter().map(|round| round.load.as_str()).collect();
     let list = format!(
-        "; {what}; in {} pages as the backup asks for; {}",
+        "; {what}; in {} pages of up to 500 objects; {}",
         first.list.pages,
         loads.join(", ")
     );
@@ -246,9 +243,6 @@ fn report(rounds: &[Round], what: &str, figures: &mut Vec<Figure>) {
             ": its processor time taken off",
             |round| round.list.without_reader(),
         ),
-        samples.seconds("the same in pages of 500, without its reader", "", |round| {
-            round.fixed.without_reader()
-        }),
         samples.seconds("backup, read and written", &archive, |round| round.backup.written),
         samples.seconds("backup with both verifications", "", whole),
         samples

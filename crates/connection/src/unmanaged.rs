@@ -2,18 +2,17 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads an object.
-///
-/// # Errors
-/// When it is nested too deeply, or no JSON object.
-pub(super) fn object(text: &str) -> serde_json::Result<Value> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let object = Members(Place::Object).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(object)
+/// A JSON object without the managed fields of its metadata: those are passed over and never built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unmanaged(pub Value);
+
+impl<'de> Deserialize<'de> for Unmanaged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Members(Place::Object).deserialize(deserializer).map(Self)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -67,7 +66,7 @@ mod tests {
     fn only_the_managed_fields_of_the_object_itself_are_left_out() {
         let text = json!({"metadata": {"name": "a", "managedFields": [{"fieldsV1": {"f:spec": {}}}], "labels": {"b": "c"}},
             "spec": {"managedFields": 1, "metadata": {"managedFields": [2]}}});
-        let read = object(&text.to_string()).unwrap();
+        let Unmanaged(read) = serde_json::from_str(&text.to_string()).unwrap();
         let expected = json!({"metadata": {"name": "a", "labels": {"b": "c"}},
             "spec": {"managedFields": 1, "metadata": {"managedFields": [2]}}});
         assert_eq!(read, expected);
@@ -77,7 +76,7 @@ mod tests {
     fn what_is_no_object_is_refused() {
         let deep = format!("{{\"spec\": {}{}}}", "[".repeat(200), "]".repeat(200));
         for text in ["[]", "null", "{\"metadata\": 1}", "{} {}", "{", &deep] {
-            assert!(object(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Unmanaged>(text).is_err(), "{text}");
         }
     }
 }
