@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use futures::AsyncReadExt as _;
+use futures::AsyncBufReadExt as _;
 use kube::Client;
 use kube::api::{ListParams, Request, VersionMatch};
 use serde_json::Value;
@@ -158,13 +158,18 @@ impl Source {
         let read = async {
             let answer = self.client.request_stream(request).await;
             let answer = answer.map_err(|error| api_error(&error, subject))?;
-            let (mut text, mut answer) = (Vec::new(), std::pin::pin!(answer.take(longest.saturating_add(1))));
-            answer
-                .read_to_end(&mut text)
-                .await
-                .map_err(|error| broken_off(&error, subject))?;
-            if text.len() as u64 > longest {
-                return Ok(None);
+            let (mut text, mut answer) = (Vec::new(), std::pin::pin!(answer));
+            loop {
+                let piece = answer.fill_buf().await.map_err(|error| broken_off(&error, subject))?;
+                let length = piece.len();
+                if length == 0 {
+                    break;
+                }
+                if (text.len() + length) as u64 > longest {
+                    return Ok(None);
+                }
+                text.extend_from_slice(piece);
+                answer.consume_unpin(length);
             }
             let text = String::from_utf8(text).map_err(|_| subject.malformed("it is no text"))?;
             Ok(Some(text))

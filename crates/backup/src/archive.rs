@@ -18,8 +18,8 @@ use crate::volume::ARCHIVE_FILE;
 
 /// Last entry of every archive: the digests of all others, as `sha256sum` writes and reads them.
 pub const SUMS_ENTRY: &str = "SHA256SUMS";
-/// zstd's default: about 1:10 on Kubernetes objects at the speed of a disk.
-const LEVEL: i32 = 3;
+/// zstd's fastest: archives are a tenth larger than by its default, and a backup takes a quarter less processor time.
+const LEVEL: i32 = 1;
 
 /// Counts and digests what passes through.
 pub(crate) struct Tally<Inner> {

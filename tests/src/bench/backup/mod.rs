@@ -156,6 +156,7 @@ async fn same_list(seed: &Seed, manifest: &Manifest) -> anyhow::Result<Listed> {
         .iter()
         .map(kkp_upgrade_backup::KindRecord::resource)
         .collect();
+    seed.stir().await?;
     listing::plain(&seed.client, &kinds).await
 }
 
@@ -180,6 +181,7 @@ async fn back_up(operator: &Path, seed: &Seed, store: &Store, name: &str) -> any
         .arg(store.path())
         .arg("--result-file")
         .arg(store.path().join(format!("{name}.json")));
+    seed.stir().await?;
     let begin = SystemTime::now();
     let taken = contender::run(command, &store.path().join(format!("{name}.log")))
         .await
