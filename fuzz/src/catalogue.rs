@@ -2,6 +2,7 @@
 //! usable file), rules for every hop, rules for 2.31.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kkp_upgrade_core::rules::{Catalogue, Evaluation, Hop, Input, Item, ItemKind, Rule, Stage};
 use kkp_upgrade_core::version::KkpVersion;
@@ -38,7 +39,7 @@ pub(crate) fn run(input: &[u8]) -> Result<(), Violation> {
     ];
     on_top(rules, hop_rules)?;
     let catalogue = match Catalogue::parse(&files) {
-        Ok(catalogue) => catalogue,
+        Ok(catalogue) => Arc::new(catalogue),
         Err(refused) => {
             let named = refused
                 .0
@@ -96,7 +97,7 @@ fn routed(catalogue: &Catalogue) -> Result<(), Violation> {
 }
 
 /// A rule that reads a field says "undecided" about an item of which nothing was read; it never passes.
-fn unread(catalogue: &Catalogue, stage: Stage, always: &BTreeSet<String>) -> Result<(), Violation> {
+fn unread(catalogue: &Arc<Catalogue>, stage: Stage, always: &BTreeSet<String>) -> Result<(), Violation> {
     let input = Input {
         hops: vec![Hop { from: FROM, to: TO }],
         ..Input::default()

@@ -4,6 +4,7 @@
 //! Talks to nothing before a client is used. Must never add anything to a request on its own: what goes around a client
 //! is given by the program that makes the [`Connector`], and the shipped program gives nothing.
 
+mod bounded;
 mod guard;
 #[cfg(test)]
 mod hostile_tests;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
+pub use bounded::{EndlessList, bounded_list};
 pub use guard::{AnswerError, Limits};
 pub use read_only::{WriteRefused, read_only};
 pub use unmanaged::Unmanaged;

@@ -32,6 +32,14 @@ pub enum CallError {
         /// How long it was waited for.
         deadline: Duration,
     },
+    /// After each page comes another one.
+    #[error("{what}: the list has no end after {pages} pages")]
+    Endless {
+        /// What was tried.
+        what: String,
+        /// Pages that were read.
+        pages: u32,
+    },
     /// The answer cannot be used.
     #[error("{what}: {problem}")]
     Unusable {
@@ -63,7 +71,7 @@ impl CallError {
                 kube::Error::Api(status) => Some(status.code),
                 _ => None,
             },
-            Self::Deadline { .. } | Self::Unusable { .. } => None,
+            Self::Deadline { .. } | Self::Endless { .. } | Self::Unusable { .. } => None,
         }
     }
 

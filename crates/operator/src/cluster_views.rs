@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use k8s_openapi::api::apps::v1::Deployment;
-use kkp_upgrade_kkp::types::{Addon, Cluster};
+use kkp_upgrade_connection::{EndlessList, bounded_list};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -85,6 +84,20 @@ impl ClusterViews {
         }
     }
 
+    /// The view of a seed where there is one for this connection, version and worker name.
+    pub(crate) fn known(
+        &self,
+        seed: &str,
+        connection: &SeedConnection,
+        target: &str,
+        worker_name: &str,
+    ) -> Option<Arc<ClusterView>> {
+        let known = lock(&self.known);
+        let view = known.get(&(seed.to_owned(), target.to_owned()))?;
+        let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
+        good.then(|| view.clone())
+    }
+
     /// The view of a seed; made where there is none for this connection, version and worker name.
     pub(crate) fn of(
         &self,
@@ -93,16 +106,11 @@ impl ClusterViews {
         target: &str,
         worker_name: &str,
     ) -> Arc<ClusterView> {
-        let mut known = lock(&self.known);
-        let key = (seed.to_owned(), target.to_owned());
-        let good = known.get(&key).filter(|view| {
-            view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name)
-        });
-        if let Some(view) = good {
-            return view.clone();
+        if let Some(view) = self.known(seed, connection, target, worker_name) {
+            return view;
         }
         let view = Arc::new(self.start(seed, connection, target, worker_name));
-        known.insert(key, view.clone());
+        lock(&self.known).insert((seed.to_owned(), target.to_owned()), view.clone());
         view
     }
 
@@ -125,7 +133,7 @@ impl ClusterViews {
         let named = watcher::Config::default().fields("metadata.name=usercluster-controller");
         let tasks = vec![
             self.follow(
-                Api::<Cluster>::all(client.clone()),
+                client,
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -136,7 +144,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                Api::<Deployment>::all(client.clone()),
+                client,
                 named,
                 &state,
                 Kind {
@@ -147,7 +155,7 @@ impl ClusterViews {
                 },
             ),
             self.follow(
-                Api::<Addon>::all(client.clone()),
+                client,
                 watcher::Config::default(),
                 &state,
                 Kind {
@@ -169,10 +177,17 @@ impl ClusterViews {
         }
     }
 
-    fn follow<K>(&self, api: Api<K>, config: watcher::Config, state: &Arc<Mutex<State>>, kind: Kind<K>) -> AbortHandle
+    fn follow<K>(
+        &self,
+        client: &Client,
+        config: watcher::Config,
+        state: &Arc<Mutex<State>>,
+        kind: Kind<K>,
+    ) -> AbortHandle
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
+        let api = Api::<K>::all(bounded_list(client, OBJECTS.div_ceil(PAGE)));
         let (state, wake, first_lists) = (state.clone(), self.wake.clone(), self.first_lists.clone());
         let task = async move {
             let mut permit = first_lists.acquire().await.ok();
@@ -191,7 +206,7 @@ impl ClusterViews {
                 if matches!(event, Ok(Event::InitDone) | Err(_)) {
                     permit = None;
                 }
-                if absurd(&event) || lock(&state).is_overfull() {
+                if absurd(&event) || is_endless(&event) || lock(&state).is_overfull() {
                     lock(&state).give_up();
                     return;
                 }
@@ -210,6 +225,11 @@ fn absurd<K: Resource, E>(event: &Result<Event<K>, E>) -> bool {
         return false;
     };
     object.meta().name.as_ref().is_some_and(|name| name.len() > NAME)
+}
+
+/// Whether the seed says after more pages than it may have that there is another one.
+fn is_endless<K>(event: &watcher::Result<Event<K>>) -> bool {
+    event.as_ref().is_err_and(|error| EndlessList::is_behind(error))
 }
 
 /// How objects of one kind change the pieces.

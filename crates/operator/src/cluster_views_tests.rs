@@ -1,5 +1,10 @@
 //! A view answers *not yet* by itself and everything else only as read live.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kkp_upgrade_kkp::types::{Addon, Cluster};
 use serde_json::json;
 
 use super::*;
@@ -168,4 +173,31 @@ fn a_view_is_trusted_for_a_while_after_a_live_read_only() {
         view.lasts = Duration::ZERO;
         assert!(view.pieces().is_none(), "{tag}: the watch may be frozen");
     }
+}
+
+#[tokio::test]
+async fn a_seed_whose_lists_have_no_end_is_not_asked_for_ever() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
+    let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let page = json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": []});
+        let answer = http::Response::new(kube::client::Body::from(page.to_string().into_bytes()));
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = SeedConnection {
+        client: Client::new(service, "kubermatic"),
+        cluster_uid: "seed".to_owned(),
+        identity: (String::new(), String::new()),
+        certificate_ends: None,
+    };
+    let views = ClusterViews::new(watch::channel(0).0, Duration::from_mins(1));
+    let view = views.of("eu", &connection, TARGET, "");
+    let all = 3 * OBJECTS.div_ceil(PAGE);
+    while !view.tasks.iter().all(AbortHandle::is_finished) {
+        assert!(asked.load(Ordering::Relaxed) <= all, "a list goes on");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), all);
+    assert!(view.pieces().is_none(), "nothing is said of it");
 }

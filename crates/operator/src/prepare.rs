@@ -239,7 +239,7 @@ async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, CallError>) -> Result
 fn is_transient(error: &CallError) -> bool {
     match error {
         CallError::Deadline { .. } => true,
-        CallError::Unusable { .. } => false,
+        CallError::Endless { .. } | CallError::Unusable { .. } => false,
         CallError::Failed { source, .. } => match &**source {
             kube::Error::Api(status) => status.code == 429 || status.code >= 500,
             kube::Error::Service(_) | kube::Error::HyperError(_) => true,

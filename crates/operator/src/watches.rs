@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kkp_upgrade_api::KKPUpgradeObject;
+use kkp_upgrade_connection::{EndlessList, bounded_list};
 use kkp_upgrade_kkp::types::{KubermaticConfiguration, Seed};
 use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -22,9 +23,13 @@ use tokio::task::AbortHandle;
 use crate::catalogue::CONFIG_MAP;
 use crate::cluster_views::ClusterViews;
 use crate::context::{ABORT_ANNOTATION, Context, UPGRADE_LABEL};
+use crate::observe::OBJECTS;
 
 /// Changes that come close together wake once; the first wakes at once.
 const COALESCE: Duration = Duration::from_millis(200);
+
+/// Objects per page of the list that a watch inside a seed begins with.
+const PAGE: u32 = 500;
 
 /// How often a round that reads looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -237,14 +242,15 @@ fn seed_watches(client: &Client, namespace: &str, sender: &watch::Sender<u64>) -
     };
     vec![wake(
         changes(
-            Api::<PartialObjectMeta<Deployment>>::namespaced(client.clone(), namespace),
-            everything(),
+            Api::<PartialObjectMeta<Deployment>>::namespaced(bounded_list(client, OBJECTS.div_ceil(PAGE)), namespace),
+            everything().page_size(PAGE),
         )
         .boxed(),
     )]
 }
 
-/// Changes of objects; errors are retried with back-off and wake nobody.
+/// Changes of objects; errors are retried with back-off and wake nobody. Ends where a list has no end: rounds read by
+/// themselves, too.
 fn changes<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = ()> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
@@ -252,6 +258,7 @@ where
     watcher(api, config)
         .default_backoff()
         .touched_objects()
+        .take_while(|event| std::future::ready(!event.as_ref().is_err_and(|error| EndlessList::is_behind(error))))
         .filter_map(|event| std::future::ready(event.ok().map(|_| ())))
 }
 
@@ -290,5 +297,23 @@ mod tests {
         ));
         assert!(wants_end(&object, &deleted));
         assert!(!wants_end(&deleted, &deleted));
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_where_its_list_has_no_end() {
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counter = asked.clone();
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let page =
+                serde_json::json!({"kind": "List", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": []});
+            let answer = http::Response::new(kube::client::Body::from(page.to_string().into_bytes()));
+            async move { Ok::<_, std::convert::Infallible>(answer) }
+        });
+        let client = bounded_list(&Client::new(service, "kubermatic"), 3);
+        let api = Api::<PartialObjectMeta<Deployment>>::default_namespaced(client);
+        let changes: Vec<()> = changes(api, watcher::Config::default()).collect().await;
+        assert!(changes.is_empty());
+        assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 }

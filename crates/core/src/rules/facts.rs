@@ -3,6 +3,8 @@
 //! Struct and schema come from one table, so they cannot differ. The text of each field says where the value is found;
 //! a field left out is [`Field::NotRead`] and makes every rule that names it undecided, never passed.
 
+use std::sync::LazyLock;
+
 use super::kind::ItemKind;
 use super::schema::{FactValue, Field, FieldSpec, Item, camel_case};
 
@@ -12,8 +14,12 @@ pub trait Facts {
     fn schema() -> Vec<FieldSpec>
     where
         Self: Sized;
+    /// Those of the facts that are `wanted`, as rules see them.
+    fn item_of(&self, wanted: &dyn Fn(&str) -> bool) -> Item;
     /// The facts as rules see them.
-    fn item(&self) -> Item;
+    fn item(&self) -> Item {
+        self.item_of(&|_| true)
+    }
 }
 
 /// Facts about an item of one kind.
@@ -38,10 +44,15 @@ macro_rules! facts {
                     docs: concat!($($docs),+).trim_ascii().to_owned(),
                 }),+]
             }
-            fn item(&self) -> Item {
+            fn item_of(&self, wanted: &dyn Fn(&str) -> bool) -> Item {
+                // Made once: items are made for every object of a platform.
+                static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec![$(camel_case(stringify!($field))),+]);
                 let Self { $($field),+ } = self;
                 let mut item = Item::default();
-                $(item.set(&camel_case(stringify!($field)), $field);)+
+                let mut names = NAMES.iter();
+                $(if let Some(name) = names.next().filter(|name| wanted(name)) {
+                    item.set(name, $field);
+                })+
                 item
             }
         }

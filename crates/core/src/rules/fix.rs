@@ -4,9 +4,9 @@ use kube_cel::cel::{Context, Value as Cel};
 use serde_json::Value;
 
 use super::catalogue::Catalogue;
-use super::evaluation::{decide, read};
 use super::expression::Expression;
 use super::finding::{Finding, MESSAGE_BYTES, cut, escape, sort};
+use super::judgement::{decide, read};
 use super::kind::ItemKind;
 use super::record::{FixRecord, Severity, Stage, TestRecord};
 use super::rule::Rule;

@@ -18,6 +18,7 @@ mod facts;
 mod finding;
 mod fix;
 mod functions;
+mod judgement;
 mod kind;
 mod kubernetes;
 mod markdown;

@@ -1,5 +1,7 @@
 //! One object as it was read: who it is, its documents, and what code computed about it. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -65,8 +67,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// What it has by itself.
-    pub(super) fn facts(&self, now: Timestamp) -> Item {
+    /// What it has by itself, as far as it is `wanted`.
+    pub(super) fn facts(&self, now: Timestamp, wanted: &BTreeSet<String>) -> Item {
         let age = |created: Timestamp| now.duration_since(created);
         ObjectFacts {
             place: self.place.to_owned().into(),
@@ -83,6 +85,6 @@ impl<'a> Object<'a> {
                 None => Field::NotRead("the object has no time of creation".to_owned()),
             },
         }
-        .item()
+        .item_of(&|name| wanted.contains(name))
     }
 }

@@ -3,9 +3,9 @@
 use kube_cel::cel::Context;
 
 use super::catalogue::Catalogue;
-use super::evaluation::{Verdict, judge};
 use super::finding::Hop;
 use super::functions::{ConfiguredVersions, context, item_value};
+use super::judgement::{Verdict, judge};
 use super::record::{Expectation, TestRecord};
 use super::releases::Releases;
 use super::rule::Rule;

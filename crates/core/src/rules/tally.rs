@@ -9,8 +9,8 @@ use kube_cel::cel::{Context, Value as CelValue};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::evaluation::{decide, read};
 use super::expression::Expression;
+use super::judgement::{decide, read};
 use super::kind::{ItemKind, MASTER, Places};
 use super::schema::{FieldSpec, FieldType, Item};
 use super::vocabulary::{Vocabulary, check_docs, check_name};
@@ -128,66 +128,134 @@ impl Tally {
 struct Sum {
     number: i64,
     texts: BTreeMap<String, usize>,
+    /// Why it is not known: of several reasons the first in the alphabet, so that nothing depends on who came first.
+    problem: Option<String>,
 }
 
-/// All tallies of one evaluation.
-#[derive(Debug, Default)]
-pub(super) struct Tallies<'catalogue> {
-    tallies: Vec<&'catalogue Tally>,
-    /// By index of the tally and place.
-    sums: BTreeMap<(usize, String), Result<Sum, String>>,
-}
-
-impl<'catalogue> Tallies<'catalogue> {
-    pub(super) fn new(tallies: Vec<&'catalogue Tally>) -> Self {
-        Self {
-            tallies,
-            sums: BTreeMap::new(),
+impl Sum {
+    fn spoil(&mut self, reason: String) {
+        if self.problem.as_ref().is_none_or(|known| reason < *known) {
+            self.problem = Some(reason);
         }
     }
 
-    /// Somebody looks at items of `kind` at `place`; there may be none.
-    pub(super) fn visited(&mut self, kind: ItemKind, place: &str) {
-        self.each(kind, place, |_, _| Ok(()));
+    fn count(&mut self, text: String, times: usize) -> Result<(), String> {
+        if let Some(known) = self.texts.get_mut(&text) {
+            *known += times;
+            return Ok(());
+        }
+        if self.texts.len() >= TEXTS {
+            return Err(format!("there are more than {TEXTS} different texts"));
+        }
+        self.texts.insert(text, times);
+        Ok(())
+    }
+
+    fn add(&mut self, number: i64) -> Result<(), String> {
+        self.number = self.number.checked_add(number).ok_or("the sum is too large")?;
+        Ok(())
+    }
+
+    fn absorb(&mut self, other: Self) {
+        let Self { number, texts, problem } = other;
+        let added = self.add(number);
+        let counted = texts.into_iter().map(|(text, times)| self.count(text, times));
+        let counted: Result<(), String> = counted.collect();
+        let problems = [added.err(), counted.err(), problem];
+        problems.into_iter().flatten().for_each(|reason| self.spoil(reason));
+    }
+}
+
+/// What was counted so far; the tallies themselves come with each call, in an order of their own that never changes.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    /// By place of the tally in the vocabulary, and by place of the items.
+    sums: BTreeMap<usize, BTreeMap<String, Sum>>,
+}
+
+impl Tallies {
+    /// Somebody looks at items of the tallies' kind at `place`; there may be none.
+    pub(super) fn visited<'a>(&mut self, tallies: impl Iterator<Item = (usize, &'a Tally)>, place: &str) {
+        for (index, tally) in tallies {
+            self.sum(index, tally, place);
+        }
     }
 
     /// Items of `kind` at `place` could not be read.
-    pub(super) fn unreadable(&mut self, kind: ItemKind, place: &str, reason: &str) {
-        self.each(kind, place, |_, _| Err(format!("{kind} could not be read: {reason}")));
+    pub(super) fn unreadable<'a>(
+        &mut self,
+        tallies: impl Iterator<Item = (usize, &'a Tally)>,
+        kind: ItemKind,
+        place: &str,
+        reason: &str,
+    ) {
+        for (index, tally) in tallies {
+            if let Some(sum) = self.sum(index, tally, place) {
+                sum.spoil(format!("{kind} could not be read: {reason}"));
+            }
+        }
     }
 
     /// An item passes by.
-    pub(super) fn item(&mut self, kind: ItemKind, place: &str, item: &Item, context: &Context<'_>, spec: &Item) {
-        self.each(kind, place, |tally, sum| {
-            if decide(&tally.condition, context, item, spec)? {
-                add(sum, tally, context, item)?;
+    pub(super) fn item<'a>(
+        &mut self,
+        tallies: impl Iterator<Item = (usize, &'a Tally)>,
+        place: &str,
+        item: &Item,
+        context: &Context<'_>,
+        spec: &Item,
+    ) {
+        // Tallies about the same items stand behind each other: what was decided for one holds for the next one.
+        let mut before: Option<(&str, Result<bool, String>)> = None;
+        for (index, tally) in tallies {
+            let Some(sum) = self.sum(index, tally, place) else {
+                continue;
+            };
+            let source = tally.condition.source.as_str();
+            let counts = match before.take().filter(|(condition, _)| *condition == source) {
+                Some((_, decided)) => decided,
+                None => decide(&tally.condition, context, item, spec),
+            };
+            let outcome = match &counts {
+                Ok(true) => add(sum, tally, context, item),
+                Ok(false) => Ok(()),
+                Err(reason) => Err(reason.clone()),
+            };
+            if let Err(reason) = outcome {
+                sum.spoil(reason);
             }
-            Ok(())
-        });
+            before = Some((source, counts));
+        }
     }
 
-    fn each(&mut self, kind: ItemKind, place: &str, apply: impl Fn(&Tally, &mut Sum) -> Result<(), String>) {
-        for (index, tally) in self.tallies.iter().enumerate().filter(|(_, tally)| tally.each == kind) {
-            let Some(place) = tally.counts_for(place) else { continue };
-            let sum = self
-                .sums
-                .entry((index, place.to_owned()))
-                .or_insert_with(|| Ok(Sum::default()));
-            // The first thing that could not be read decides: the sum cannot become right again.
-            if let Ok(good) = sum
-                && let Err(reason) = apply(tally, good)
-            {
-                *sum = Err(reason);
+    /// What the tally has counted for the place, where items there count at all.
+    fn sum(&mut self, index: usize, tally: &Tally, place: &str) -> Option<&mut Sum> {
+        let place = tally.counts_for(place)?;
+        let sums = self.sums.entry(index).or_default();
+        if !sums.contains_key(place) {
+            sums.insert(place.to_owned(), Sum::default());
+        }
+        sums.get_mut(place)
+    }
+
+    /// Counts what others have counted.
+    pub(super) fn absorb(&mut self, others: Self) {
+        for (index, places) in others.sums {
+            let sums = self.sums.entry(index).or_default();
+            for (place, sum) in places {
+                sums.entry(place).or_default().absorb(sum);
             }
         }
     }
 
     /// Adds the tallies of the platform, or of the seed at `place`, to its item.
-    pub(super) fn fill(&self, kind: ItemKind, place: &str, item: &mut Item) {
-        for (index, tally) in self.tallies.iter().enumerate().filter(|(_, tally)| tally.on == kind) {
-            let value = match self.sums.get(&(index, place.to_owned())) {
-                Some(Ok(sum)) => Ok(outcome(tally.outcome, sum)),
-                Some(Err(reason)) => Err(reason.clone()),
+    pub(super) fn fill<'a>(&self, tallies: impl Iterator<Item = (usize, &'a Tally)>, place: &str, item: &mut Item) {
+        for (index, tally) in tallies {
+            let value = match self.sums.get(&index).and_then(|sums| sums.get(place)) {
+                Some(Sum {
+                    problem: Some(reason), ..
+                }) => Err(reason.clone()),
+                Some(sum) => Ok(outcome(tally.outcome, sum)),
                 None => Err(format!("nobody looked at {} of {place}", tally.each)),
             };
             item.put(&tally.spec.name, value);
@@ -197,24 +265,15 @@ impl<'catalogue> Tallies<'catalogue> {
 
 fn add(sum: &mut Sum, tally: &Tally, context: &Context<'_>, item: &Item) -> Result<(), String> {
     let Some(of) = &tally.of else {
-        sum.number += 1;
-        return Ok(());
+        return sum.add(1);
     };
     of.it.iter().try_for_each(|field| read(field, item, "it"))?;
     match of.program.execute(context) {
-        Ok(CelValue::Int(number)) if tally.outcome == Outcome::Sum => {
-            sum.number = sum.number.checked_add(number).ok_or("the sum is too large")?;
-        }
-        Ok(CelValue::String(text)) if tally.outcome != Outcome::Sum => {
-            if sum.texts.len() >= TEXTS {
-                return Err(format!("there are more than {TEXTS} different texts"));
-            }
-            *sum.texts.entry(text.as_ref().clone()).or_default() += 1;
-        }
-        Ok(_) => return Err("`of` gave neither a text nor a number".to_owned()),
-        Err(error) => return Err(error.to_string()),
+        Ok(CelValue::Int(number)) if tally.outcome == Outcome::Sum => sum.add(number),
+        Ok(CelValue::String(text)) if tally.outcome != Outcome::Sum => sum.count(text.as_ref().clone(), 1),
+        Ok(_) => Err("`of` gave neither a text nor a number".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    Ok(())
 }
 
 fn outcome(outcome: Outcome, sum: &Sum) -> Value {

@@ -8,9 +8,10 @@ mod fixes;
 mod laws;
 mod loading;
 mod overlay;
+mod parts;
 mod routes;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::*;
 use jiff::Timestamp;
@@ -31,15 +32,15 @@ fn hop(from: &str, to: &str) -> Hop {
 
 /// The rules about the step itself, which every platform meets: those of one topic each would be in the way of tests of the
 /// engine.
-fn core_rules() -> &'static Catalogue {
-    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+fn core_rules() -> &'static Arc<Catalogue> {
+    static CATALOGUE: OnceLock<Arc<Catalogue>> = OnceLock::new();
     CATALOGUE.get_or_init(|| {
-        Catalogue::parse(&[
+        let catalogue = Catalogue::parse(&[
             ("releases.yaml", include_str!("../../../../catalogue/releases.yaml")),
             ("facts.yaml", include_str!("../../../../catalogue/facts.yaml")),
             ("rules/any.yaml", include_str!("../../../../catalogue/rules/any.yaml")),
-        ])
-        .unwrap()
+        ]);
+        Arc::new(catalogue.unwrap())
     })
 }
 
@@ -140,7 +141,7 @@ fn cluster(kubernetes: &str) -> ClusterFacts {
 }
 
 /// An evaluation of a platform without findings: two seeds and their clusters.
-fn healthy(input: &Input) -> Evaluation<'static> {
+fn healthy(input: &Input) -> Evaluation {
     let mut evaluation = Evaluation::new(core_rules(), &[Stage::Preflight], input);
     platform_item(&mut evaluation, &platform());
     seed_item(&mut evaluation, "eu", &seed());
@@ -170,7 +171,7 @@ fn healthy(input: &Input) -> Evaluation<'static> {
 const NOW: Timestamp = Timestamp::constant(1_780_272_000, 0);
 
 /// Shows an object of which code computed `facts`, with empty documents.
-fn object(evaluation: &mut Evaluation<'_>, kind: ItemKind, place: &str, name: &str, facts: &impl Facts) {
+fn object(evaluation: &mut Evaluation, kind: ItemKind, place: &str, name: &str, facts: &impl Facts) {
     let nothing = serde_json::json!({});
     let documents = kind.documents().iter().map(|name| (*name, Ok(&nothing))).collect();
     evaluation.object(&Object {
@@ -185,15 +186,15 @@ fn object(evaluation: &mut Evaluation<'_>, kind: ItemKind, place: &str, name: &s
     });
 }
 
-fn platform_item(evaluation: &mut Evaluation<'_>, facts: &PlatformFacts) {
+fn platform_item(evaluation: &mut Evaluation, facts: &PlatformFacts) {
     object(evaluation, ItemKind::Platform, "master", "", facts);
 }
 
-fn seed_item(evaluation: &mut Evaluation<'_>, name: &str, facts: &SeedFacts) {
+fn seed_item(evaluation: &mut Evaluation, name: &str, facts: &SeedFacts) {
     object(evaluation, ItemKind::Seed, name, name, facts);
 }
 
-fn cluster_item(evaluation: &mut Evaluation<'_>, seed: &str, facts: &ClusterFacts) {
+fn cluster_item(evaluation: &mut Evaluation, seed: &str, facts: &ClusterFacts) {
     let cluster = serde_json::json!({"metadata": {"name": "aaaa", "creationTimestamp": "2026-05-01T00:00:00Z"},
         "status": {"conditions": {"SeedResourcesUpToDate": {"status": "True"}}}});
     evaluation.object(&Object::new(ItemKind::Cluster, seed, &cluster).with(facts));

@@ -135,8 +135,7 @@ impl Vocabulary {
         ItemKind::iter().filter(|kind| self.fields.contains_key(kind))
     }
 
-    /// The object as rules see it; of the fields at paths only those that are `wanted`. `running` is the release whose
-    /// schema the objects have.
+    /// The object as rules see it: its fields that are `wanted`. `running` is the release whose schema the objects have.
     pub(super) fn item(
         &self,
         object: &Object<'_>,
@@ -145,7 +144,7 @@ impl Vocabulary {
         now: Timestamp,
     ) -> Item {
         let by_itself = if object.kind.is_object() {
-            object.facts(now)
+            object.facts(now, wanted)
         } else {
             Item::default()
         };

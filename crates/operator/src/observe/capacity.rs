@@ -140,7 +140,11 @@ pub(super) async fn read(seeds: &[SeedReading]) -> BTreeMap<String, Result<Capac
     let readings = seeds.iter().filter_map(|seed| {
         let client = seed.client.as_ref().ok()?;
         let name = seed.seed.name_any();
+        let given_up = seed.given_up.clone();
         Some(async move {
+            if let Some(why) = given_up {
+                return (name, Err(why));
+            }
             let read = tokio::time::timeout(TIME, Box::pin(sums(client, &name))).await;
             let late = || {
                 Err(format!(

@@ -16,6 +16,8 @@ mod login_issuer;
 mod marked;
 mod objects;
 mod observer;
+mod place;
+mod places;
 mod platform;
 mod queue;
 mod recent;
@@ -24,6 +26,7 @@ mod rights;
 mod rule_facts;
 mod rules;
 mod seed_item;
+mod seeds;
 mod survey;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! Reads the objects that rules look at and shows each to the evaluation, page by page. Reading only.
+//! Reads the objects that rules look at and shows each of them, page by page. Reading only.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use kkp_upgrade_connection::Unmanaged;
-use kkp_upgrade_core::rules::{Evaluation, ItemKind, Places};
+use kkp_upgrade_core::rules::{ItemKind, Places};
 use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, Request};
 use kube::{Client, Resource as _};
@@ -14,31 +14,34 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::kinds::{Resource, Scope, resources};
+use super::place::Place;
 use super::survey::{NAME, OBJECTS};
 use crate::call::{CallError, call};
 use crate::permissions::{CHART_NAMESPACES, NAMESPACE};
 
 /// Objects per page.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 /// Longest text of one object: etcd takes none over 1.5 MiB, and as a tree it takes many times that.
 const OBJECT: usize = 2 << 20;
 /// Lists of one cluster that are read at the same time: a hostile one fills an answer each.
 const PARALLEL_LISTS: usize = 2;
 
-/// An evaluation that several readers feed.
-pub(super) type Sink<'a> = Mutex<Evaluation<'a>>;
+/// Is shown an object.
+pub(super) type Show<'a> = &'a (dyn Fn(&Value) + Send + Sync);
 
-/// Shows an object to an evaluation.
-pub(super) type Show<'a> = &'a (dyn Fn(&mut Evaluation<'_>, ItemKind, &Value) + Send + Sync);
+/// What several readers feed.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One page of any list.
 #[derive(Deserialize)]
-struct Page {
+struct Page<'text> {
     #[serde(default)]
     metadata: PageMetadata,
-    /// As text: only one object at a time becomes a tree.
-    #[serde(default)]
-    items: Vec<Box<RawValue>>,
+    /// Where they stand in the text: only one object at a time becomes a tree.
+    #[serde(default, borrow)]
+    items: Vec<&'text RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -56,50 +59,42 @@ pub(super) const fn is_read_at(kind: ItemKind, master: bool) -> bool {
     }
 }
 
-/// Reads all objects of these kinds on one cluster; `show` gets each. False when something could not be read, which the
-/// evaluation has been told.
-pub(super) async fn read(client: &Client, place: &str, kinds: &[ItemKind], sink: &Sink<'_>, show: Show<'_>) -> bool {
+/// Reads all objects of these kinds on one cluster and shows them; what could not be read, the place has been told. Behind a
+/// list that has no end nothing more is read of it: the next one would have none either.
+pub(super) async fn read(client: &Client, place: &Mutex<Place>, kinds: &[ItemKind]) {
+    let name = lock(place).name().to_owned();
     let jobs = kinds
         .iter()
         .flat_map(|kind| resources(*kind).into_iter().map(|resource| (*kind, resource)));
-    let lists: Vec<BoxFuture<'_, bool>> = jobs
+    let lists: Vec<BoxFuture<'_, ()>> = jobs
         .map(|(kind, resource)| {
+            let name = &name;
             async move {
-                let outcome = list(client, place, kind, &resource, sink, show).await;
-                let mut evaluation = lock(sink);
-                match &outcome {
-                    Ok(()) => evaluation.visited(kind, place),
-                    Err(why) => evaluation.unreadable(kind, place, &why.to_string()),
+                let given_up = lock(place).given_up().map(str::to_owned);
+                if let Some(why) = given_up {
+                    return lock(place).unreadable(kind, &why);
                 }
-                outcome.is_ok()
+                let show = |object: &Value| lock(place).show(kind, object);
+                let read = list(client, name, &resource, &show).await;
+                let mut place = lock(place);
+                match read {
+                    Ok(()) => place.visited(kind),
+                    Err(endless @ CallError::Endless { .. }) => place.give_up(kind, &endless.to_string()),
+                    Err(why) => place.unreadable(kind, &why.to_string()),
+                }
             }
             .boxed()
         })
         .collect();
-    let mut lists = stream::iter(lists).buffer_unordered(PARALLEL_LISTS);
-    let mut complete = true;
-    while let Some(read) = lists.next().await {
-        complete &= read;
-    }
-    complete
-}
-
-pub(super) fn lock<'sink, 'catalogue>(
-    sink: &'sink Sink<'catalogue>,
-) -> std::sync::MutexGuard<'sink, Evaluation<'catalogue>> {
-    sink.lock().unwrap_or_else(PoisonError::into_inner)
+    stream::iter(lists)
+        .buffer_unordered(PARALLEL_LISTS)
+        .collect::<()>()
+        .await;
 }
 
 /// Shows every object of a resource. A resource that the cluster does not have holds nothing; one that it has in another
 /// version could not be read.
-async fn list(
-    client: &Client,
-    place: &str,
-    kind: ItemKind,
-    resource: &Resource,
-    sink: &Sink<'_>,
-    show: Show<'_>,
-) -> Result<(), CallError> {
+async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>) -> Result<(), CallError> {
     let what = format!("{} of {place}", resource.plural);
     let api_resource = resource.api_resource();
     let all = ListParams::default().limit(PAGE);
@@ -116,11 +111,7 @@ async fn list(
     };
     for (namespace, parameters) in lists {
         let url = DynamicObject::url_path(&api_resource, namespace);
-        let shown = pages(client, &what, &url, parameters, &|object| {
-            show(&mut lock(sink), kind, object);
-        })
-        .await;
-        match shown {
+        match pages(client, &what, &url, parameters, show).await {
             Err(error) if error.is_not_found() => return missing(client, &what, resource).await,
             shown => shown?,
         }
@@ -128,39 +119,51 @@ async fn list(
     Ok(())
 }
 
+/// Shows every object of a list, page by page, without its managed fields.
 pub(super) async fn pages(
     client: &Client,
     what: &str,
     url: &str,
     mut parameters: ListParams,
-    show: &(dyn Fn(&Value) + Send + Sync),
+    show: Show<'_>,
 ) -> Result<(), CallError> {
-    let unusable = |problem: &str| CallError::unusable(what, problem);
-    for _ in 0..OBJECTS.div_ceil(PAGE) {
+    let pages = OBJECTS.div_ceil(PAGE);
+    for _ in 0..pages {
         let request = Request::new(url)
             .list(&parameters)
-            .map_err(|_| unusable("the request cannot be built"))?;
-        let page = call(what, client.request::<Page>(request)).await?;
-        for text in page.items {
-            if text.get().len() > OBJECT {
-                return Err(unusable("the answer holds an object that is too large"));
-            }
-            let Unmanaged(object) = serde_json::from_str(text.get())
-                .map_err(|_| unusable("the answer holds an object that is nested too deeply, or is none"))?;
-            let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::len);
-            if name.is_none_or(|length| length > NAME) {
-                return Err(unusable(
-                    "the answer holds an object without a name that an object can have",
-                ));
-            }
-            show(&object);
-        }
-        match page.metadata.next.filter(|token| !token.is_empty()) {
+            .map_err(|_| CallError::unusable(what, "the request cannot be built"))?;
+        let text = call(what, client.request_text(request)).await?;
+        match show_page(what, &text, show)?.filter(|token| !token.is_empty()) {
             None => return Ok(()),
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    Err(unusable("the list has no end"))
+    let what = what.to_owned();
+    Err(CallError::Endless { what, pages })
+}
+
+/// Shows every object of a page and says where the next one begins.
+fn show_page(what: &str, text: &str, show: Show<'_>) -> Result<Option<String>, CallError> {
+    let unusable = |problem: &str| CallError::unusable(what, problem);
+    let page: Page<'_> = serde_json::from_str(text).map_err(|error| CallError::Failed {
+        what: what.to_owned(),
+        source: Box::new(kube::Error::SerdeError(error)),
+    })?;
+    for text in page.items {
+        if text.get().len() > OBJECT {
+            return Err(unusable("the answer holds an object that is too large"));
+        }
+        let Unmanaged(object) = serde_json::from_str(text.get())
+            .map_err(|_| unusable("the answer holds an object that is nested too deeply, or is none"))?;
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).map(str::len);
+        if name.is_none_or(|length| length > NAME) {
+            return Err(unusable(
+                "the answer holds an object without a name that an object can have",
+            ));
+        }
+        show(&object);
+    }
+    Ok(page.metadata.next)
 }
 
 /// Versions of an API group.

@@ -1,40 +1,33 @@
-//! Master and seeds, bounded in parallel: a dead seed delays nobody by more than its own time-out. Reading only.
+//! The whole platform, master and seeds, and its findings where they are asked for. Reading only.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kkp_upgrade_core::decide::{Needs, RuleNeeds};
-use kkp_upgrade_core::facts::{Evidence, Known, PlatformFacts, SeedFacts, Stop};
+use kkp_upgrade_core::facts::{Evidence, Known, PlatformFacts, Stop};
 use kkp_upgrade_core::request::{Request, Storage};
 use kkp_upgrade_core::rules::{Finding, Hop, RouteError};
 use kkp_upgrade_core::status::Status;
 use kkp_upgrade_core::version::KkpVersion;
-use kkp_upgrade_kkp::evidence::{self, CRD_VERSION, MasterObservation, Observed, SeedObservation};
+use kkp_upgrade_kkp::evidence::{self, CRD_VERSION, MasterObservation, Observed};
+use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::types::{KubermaticConfiguration, Seed};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::backup_key;
 use super::configuration::Found;
-use super::installer;
+use super::installer::{self, Installer};
 use super::observer::Observer;
 use super::recent::Question;
 use super::releases;
 use super::rule_facts::{Parts, findings};
-use super::rules::SeedReading;
+use super::rules::{Beginning, SeedReading, begin};
+use super::seeds;
 use super::survey::Survey;
-use super::user_clusters::{Judged, UserClusters};
 use crate::call::{CallError, call};
 use crate::catalogue::Snapshot;
-use crate::seeds::{SeedConnection, cluster_uid};
-
-/// Seeds that are read at the same time.
-const PARALLEL_SEEDS: usize = 8;
-/// Longest that one seed may take of a round after it has said who it is: one with 10,000 user clusters takes a few
-/// seconds.
-const SEED_TIME: Duration = Duration::from_secs(20);
+use crate::seeds::cluster_uid;
 
 /// The platform, and the findings where they are asked for, for the `KKPUpgrade` with this UID and its request.
 pub(super) async fn read(
@@ -76,18 +69,28 @@ async fn try_read(
     let version: Option<KkpVersion> = configuration.status.kubermatic_version.text().parse().ok();
     let edition = configuration.status.kubermatic_edition.text();
     let master_uid = cluster_uid(observer.client, "the master").await?;
-    let seeds = seeds(observer, &found.namespace, edition).await?;
+    let all = reconciled_seeds(observer, &found.namespace, edition).await?;
     let target = needs.evidence.map(|version| version.tag());
     let survey = match &target {
         Some(_) => Box::pin(Survey::read(observer.client, &found.namespace, "the master")).await,
         None => Survey::unreadable("not read in this round"),
     };
-    let readings = read_seeds(
+    let backup_key = backup_key::read(observer, request, status, needs).await;
+    let asked = asked(request, needs.rules.as_ref(), version, observer.catalogue);
+    let evaluation = asked.as_ref().ok().map(|(request, rules, hop, catalogue)| {
+        let beginning = Beginning {
+            catalogue: &catalogue.catalogue,
+            configuration,
+            backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
+        };
+        begin(observer, request, status, (*hop, rules), &beginning, now)
+    });
+    let mut readings = seeds::read(
         observer,
         (&found.namespace, &master_uid),
-        seeds,
+        all,
         status,
-        target.as_deref(),
+        (target.as_deref(), evaluation.as_ref()),
     )
     .await;
     let looks = needs.installer.is_some() || needs.rules.is_some();
@@ -96,26 +99,8 @@ async fn try_read(
     } else {
         (Vec::new(), Vec::new())
     };
-    let installer = match (request, needs.installer) {
-        (Some(request), Some(version)) => {
-            let operator = operator_deployment(observer, found, &survey).await;
-            let operator = operator.as_ref().map(Option::as_ref).map_err(Clone::clone);
-            Some(
-                installer::read(
-                    observer,
-                    request,
-                    version,
-                    configuration,
-                    operator,
-                    &releases,
-                    &unreadable,
-                )
-                .await,
-            )
-        }
-        _ => None,
-    };
-    let backup_key = backup_key::read(observer, request, status, needs).await;
+    let looked = (releases.as_slice(), unreadable.as_slice());
+    let installer = read_installer(observer, found, request, needs, &survey, looked).await;
     let platform = PlatformFacts {
         configuration: super::configuration::facts(configuration),
         version,
@@ -129,10 +114,10 @@ async fn try_read(
         ),
         seeds: readings
             .iter()
-            .map(|reading| seed_facts(reading, target.as_deref()))
+            .map(|reading| seeds::facts(reading, target.as_deref()))
             .collect(),
         backup_storage: request.and_then(|request| backup_storage(observer, request)),
-        backup_key: backup_key.clone(),
+        backup_key,
         installer: match &installer {
             Some(installer) => match &installer.facts {
                 Ok(facts) => Known::Is(facts.clone()),
@@ -141,8 +126,10 @@ async fn try_read(
             None => Known::NotRead,
         },
     };
-    let findings = match asked(request, needs.rules.as_ref(), version, observer.catalogue) {
-        Ok((request, rules, hop, catalogue)) => {
+    let findings = match (asked, evaluation) {
+        (Ok((request, rules, hop, catalogue)), Some(evaluation)) => {
+            let begun = readings.iter_mut().filter_map(|reading| reading.place.take());
+            let begun = begun.map(|place| (place.name().to_owned(), place)).collect();
             let seeds: Vec<SeedReading> = readings.into_iter().map(|reading| reading.reading).collect();
             let parts = Parts {
                 found,
@@ -151,15 +138,40 @@ async fn try_read(
                 seeds: &seeds,
                 releases: &releases,
                 unreadable: &unreadable,
-                backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
             };
-            let rules = (hop, rules);
+            let begun = (evaluation, begun);
             let installer = installer.as_ref();
-            Known::Is(Box::pin(findings(observer, request, status, rules, parts, installer, now)).await)
+            Known::Is(Box::pin(findings(observer, request, (hop, rules), begun, parts, installer, now)).await)
         }
-        Err(unasked) => unasked,
+        (Err(unasked), _) => unasked,
+        (Ok(_), None) => Known::NotRead,
     };
     Ok((platform, findings))
+}
+
+/// The installer of the version that is asked for, where one is.
+async fn read_installer(
+    observer: &Observer<'_>,
+    found: &Found,
+    request: Option<&Request>,
+    needs: &Needs,
+    survey: &Survey,
+    (releases, unreadable): (&[Release], &[(String, String)]),
+) -> Option<Installer> {
+    let (request, version) = request.zip(needs.installer)?;
+    let operator = operator_deployment(observer, found, survey).await;
+    let operator = operator.as_ref().map(Option::as_ref).map_err(Clone::clone);
+    let configuration = &found.configuration;
+    let read = installer::read(
+        observer,
+        request,
+        version,
+        configuration,
+        operator,
+        releases,
+        unreadable,
+    );
+    Some(read.await)
 }
 
 /// What the rules are asked with, where they are asked for.
@@ -205,7 +217,7 @@ fn route(
 }
 
 /// The Seeds that this edition of KKP reconciles.
-async fn seeds(observer: &Observer<'_>, namespace: &str, edition: &str) -> Result<Vec<Seed>, CallError> {
+async fn reconciled_seeds(observer: &Observer<'_>, namespace: &str, edition: &str) -> Result<Vec<Seed>, CallError> {
     let api = Api::<Seed>::namespaced(observer.client.clone(), namespace);
     let mut seeds = call("list of Seeds", api.list(&ListParams::default())).await?.items;
     seeds.retain(|seed| evidence::is_reconciled_by(edition, &seed.name_any()));
@@ -227,154 +239,8 @@ async fn operator_deployment(
         .map_err(|error| error.to_string())
 }
 
-/// A seed as read, with what made the connection.
-struct ConnectedReading {
-    reading: SeedReading,
-    connection: Option<SeedConnection>,
-    surveyed: bool,
-}
-
-async fn read_seeds(
-    observer: &Observer<'_>,
-    master: (&str, &str),
-    seeds: Vec<Seed>,
-    status: &Status,
-    target: Option<&str>,
-) -> Vec<ConnectedReading> {
-    let before: BTreeSet<&str> = status.unhealthy_before.iter().map(String::as_str).collect();
-    let mut readings: Vec<ConnectedReading> = stream::iter(seeds)
-        .map(|seed| read_seed(observer, master, seed, target, &before))
-        .buffer_unordered(PARALLEL_SEEDS)
-        .collect()
-        .await;
-    readings.sort_by_key(|reading| reading.reading.seed.name_any());
-    readings
-}
-
-async fn read_seed(
-    observer: &Observer<'_>,
-    (namespace, master_uid): (&str, &str),
-    seed: Seed,
-    target: Option<&str>,
-    before: &BTreeSet<&str>,
-) -> ConnectedReading {
-    let name = seed.name_any();
-    let connection = observer
-        .seeds
-        .connect(observer.client, &seed)
-        .await
-        .map_err(|error| error.to_string());
-    let (survey, clusters) = match (&connection, target) {
-        (Ok(connection), Some(target)) => {
-            Box::pin(survey_seed(observer, connection, namespace, &name, target, before)).await
-        }
-        (Ok(_), None) => (
-            Survey::unreadable("not read in this round"),
-            UserClusters::unreadable("not read in this round"),
-        ),
-        (Err(why), _) => (Survey::unreadable(why), UserClusters::unreadable(why)),
-    };
-    let client = connection.as_ref().map(|connection| connection.client.clone());
-    let separate = connection
-        .as_ref()
-        .map(|connection| connection.cluster_uid != master_uid);
-    ConnectedReading {
-        reading: SeedReading {
-            seed,
-            separate: separate.map_err(Clone::clone),
-            certificate_ends: connection
-                .as_ref()
-                .ok()
-                .and_then(|connection| connection.certificate_ends),
-            client: client.map_err(Clone::clone),
-            survey,
-            clusters,
-        },
-        connection: connection.ok(),
-        surveyed: target.is_some(),
-    }
-}
-
-/// What runs on a seed that has said who it is, within the time that one seed may take of a round.
-async fn survey_seed(
-    observer: &Observer<'_>,
-    connection: &SeedConnection,
-    namespace: &str,
-    name: &str,
-    target: &str,
-    before: &BTreeSet<&str>,
-) -> (Survey, UserClusters) {
-    let began = Instant::now();
-    let reading = async {
-        let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
-        let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
-        let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
-        let judged = Judged {
-            target,
-            worker_name: &worker_name,
-        };
-        let clusters = Box::pin(UserClusters::read(observer.views, connection, name, &judged, before)).await;
-        (survey, clusters)
-    };
-    let read = tokio::time::timeout(SEED_TIME, reading).await.unwrap_or_else(|_| {
-        let why = format!("seed {name}: not read within {} s", SEED_TIME.as_secs());
-        (Survey::unreadable(&why), UserClusters::unreadable(&why))
-    });
-    let (survey, clusters) = &read;
-    let unread = || match &clusters.counts {
-        Known::Unknown(why) => Some(why),
-        _ => None,
-    };
-    match survey.problem().or_else(unread) {
-        None => observer.seeds.succeeded(name).await,
-        Some(why) => {
-            let took = began.elapsed();
-            observer.seeds.failed(name, &connection.identity, why, took).await;
-        }
-    }
-    read
-}
-
-fn seed_facts(read: &ConnectedReading, target: Option<&str>) -> SeedFacts {
-    let SeedReading {
-        seed,
-        client,
-        survey,
-        clusters,
-        ..
-    } = &read.reading;
-    let controller = survey.deployment("kubermatic-seed-controller-manager");
-    SeedFacts {
-        name: seed.name_any(),
-        uid: seed.uid().unwrap_or_default(),
-        reachable: match client {
-            Ok(_) => Known::Is(()),
-            Err(why) => Known::Unknown(why.clone()),
-        },
-        cluster_uid: read
-            .connection
-            .as_ref()
-            .map(|connection| connection.cluster_uid.clone()),
-        etcd_destination: super::etcd::destination(seed),
-        evidence: target.map_or_else(
-            || Evidence::Unknown("not read in this round".to_owned()),
-            |target| seed_evidence(target, seed, survey),
-        ),
-        limit_in_force: match controller {
-            Ok(deployment) => Known::Is(deployment.and_then(evidence::seed_throttle).map(i64::from)),
-            Err(why) => Known::Unknown(why),
-        },
-        clusters: if read.surveyed {
-            clusters.counts.clone()
-        } else {
-            Known::NotRead
-        },
-        lagging: clusters.lagging.clone(),
-        unhealthy: clusters.unhealthy.clone(),
-    }
-}
-
-fn converted(evidence: evidence::Evidence) -> Evidence {
+/// Evidence as the core knows it.
+pub(super) fn converted(evidence: evidence::Evidence) -> Evidence {
     match evidence {
         evidence::Evidence::Proven => Evidence::Proven,
         evidence::Evidence::NotYet { missing } => Evidence::Missing(missing),
@@ -387,17 +253,6 @@ fn master_evidence(target: &str, configuration: &KubermaticConfiguration, survey
         target,
         &MasterObservation {
             configuration: Observed::Found(configuration),
-            deployments: survey.observed_deployments(),
-            cluster_crd: survey.observed_crd(),
-        },
-    ))
-}
-
-fn seed_evidence(target: &str, seed: &Seed, survey: &Survey) -> Evidence {
-    converted(evidence::seed(
-        target,
-        &SeedObservation {
-            seed: Observed::Found(seed),
             deployments: survey.observed_deployments(),
             cluster_crd: survey.observed_crd(),
         },

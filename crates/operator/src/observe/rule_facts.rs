@@ -10,8 +10,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kkp_upgrade_core::decide::RuleNeeds;
 use kkp_upgrade_core::facts::{Known, ThrottleMark};
 use kkp_upgrade_core::request::Request;
-use kkp_upgrade_core::rules::{self, Field, Finding, Hop, ItemKind, Stage, WebhookFacts};
-use kkp_upgrade_core::status::Status;
+use kkp_upgrade_core::rules::{self, Evaluation, Field, Finding, Hop, ItemKind, Stage, WebhookFacts};
 use kkp_upgrade_core::version::KkpVersion;
 use kkp_upgrade_kkp::helm::Release;
 use kkp_upgrade_kkp::types::{Cluster, KubermaticConfiguration, Seed};
@@ -28,6 +27,7 @@ use super::installer::{self, Installer};
 use super::login::Login;
 use super::login_issuer;
 use super::observer::{Observer, WriteChecks};
+use super::place::Place;
 use super::rights;
 use super::rules::{Reading, SeedReading};
 use super::survey::{Survey, list};
@@ -50,15 +50,14 @@ pub(super) struct Parts<'a> {
     pub(super) seeds: &'a [SeedReading],
     pub(super) releases: &'a [Release],
     pub(super) unreadable: &'a [(String, String)],
-    pub(super) backup_key_in_cluster: Field<bool>,
 }
 
-/// Findings of every rule of the hop.
+/// Findings of every rule of the hop. `begun` is the evaluation, and the places that have begun to pass by.
 pub(super) async fn findings(
     observer: &Observer<'_>,
     request: &Request,
-    status: &Status,
     (hop, needs): (Hop, &RuleNeeds),
+    begun: (Evaluation, BTreeMap<String, Place>),
     parts: Parts<'_>,
     installer: Option<&Installer>,
     now: Timestamp,
@@ -86,8 +85,6 @@ pub(super) async fn findings(
     platform.catalogue_refused = parts.catalogue.refused.clone().into();
     outside(observer, (hop, needs), &parts, &configuration, &mut platform).await;
     let reading = Reading {
-        catalogue: &parts.catalogue.catalogue,
-        configuration: &parts.found.configuration,
         platform,
         documents: [("configuration", configuration), ("values", values)],
         seeds: parts.seeds,
@@ -96,9 +93,8 @@ pub(super) async fn findings(
         accounts,
         configured_limit: configured_limit(&parts.found.configuration),
         capacities,
-        backup_key_in_cluster: parts.backup_key_in_cluster,
     };
-    super::rules::evaluate(observer, request, status, (hop, needs), &reading, now).await
+    super::rules::evaluate(observer, request, begun, &reading, now).await
 }
 
 /// What is seen from outside: of what rules ask for, and of nothing on a platform that nobody enters.

@@ -9,7 +9,7 @@ use super::capacity::Capacity;
 use super::rules::{Reading, SeedReading, optional};
 
 /// Shows a Seed to the rules.
-pub(super) fn feed(evaluation: &mut Evaluation<'_>, reading: &SeedReading, all: &Reading<'_>) {
+pub(super) fn feed(evaluation: &mut Evaluation, reading: &SeedReading, all: &Reading<'_>) {
     let seed = &reading.seed;
     let name = seed.name_any();
     let condition = |kind: &str| match seed.status.conditions.entry(kind) {

@@ -117,6 +117,5 @@ where
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    let problem = format!("the list has no end after {pages} pages");
-    Err(CallError::unusable(what, problem))
+    Err(CallError::Endless { what, pages })
 }

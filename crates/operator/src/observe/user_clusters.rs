@@ -1,19 +1,23 @@
 //! The user clusters of one seed, counted against the evidence for a version. Reading only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kkp_upgrade_core::facts::Known;
-use kkp_upgrade_core::rules;
+use kkp_upgrade_core::rules::{self, ItemKind};
 use kkp_upgrade_core::status::ClusterCounts;
 use kkp_upgrade_kkp::evidence;
 use kkp_upgrade_kkp::types::{Addon, Cluster};
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::cluster_pieces::{Change, ClusterPieces, Unreadable};
-use super::survey::each;
+use super::cluster_pieces::{ClusterPieces, Unreadable};
+use super::objects::{PAGE, lock, pages};
+use super::place::Place;
 use crate::call::CallError;
 use crate::cluster_views::ClusterViews;
 use crate::seeds::SeedConnection;
@@ -39,79 +43,168 @@ impl UserClusters {
     }
 
     /// Reads and judges all of them, from what the watches hold where there are some and that is good enough. `before` names the clusters
-    /// ("seed/cluster") that were unhealthy before the run.
+    /// ("seed/cluster") that were unhealthy before the run. What is read live passes by `place`, too, which comes back where all of
+    /// it has: nobody reads it a second time then.
     pub(super) async fn read(
         views: Option<&ClusterViews>,
         connection: &SeedConnection,
         seed: &str,
-        judged: &Judged<'_>,
+        judged: &Judged,
         before: &BTreeSet<&str>,
-    ) -> Self {
-        let view = views.map(|views| views.of(seed, connection, judged.target, judged.worker_name));
-        if let Some(pieces) = view.as_ref().and_then(|view| view.pieces()) {
-            return pieces.summary(seed, before, &Unreadable::default());
+        place: Option<Place>,
+    ) -> (Self, Option<Place>) {
+        let known = views.and_then(|views| views.known(seed, connection, &judged.target, &judged.worker_name));
+        if let Some(pieces) = known.as_ref().and_then(|view| view.pieces()) {
+            return (pieces.summary(seed, before, &Unreadable::default()), None);
         }
-        let generation = view.as_ref().map_or(0, |view| view.generation());
-        match Box::pin(live(&connection.client, seed, judged)).await {
-            Ok((pieces, unreadable)) => {
+        let generation = known.as_ref().map_or(0, |view| view.generation());
+        let read = tokio::spawn(live(
+            connection.client.clone(),
+            seed.to_owned(),
+            Pass::new(judged, place),
+        ));
+        match AbortOnDropHandle::new(read).await {
+            Ok(Ok(Live {
+                pieces,
+                unreadable,
+                place,
+            })) => {
+                // A watch begins with a list of everything: behind this one, not beside it, and not of a seed that did not get to
+                // the end of this one.
+                let view = views.map(|views| views.of(seed, connection, &judged.target, &judged.worker_name));
                 if let Some(view) = view
                     && unreadable.controllers.is_none()
                     && unreadable.addons.is_none()
                 {
                     view.confirm(generation, &pieces);
                 }
-                pieces.summary(seed, before, &unreadable)
+                (pieces.summary(seed, before, &unreadable), place)
             }
-            Err(error) => Self::unreadable(&error.to_string()),
+            Ok(Err(error)) => (Self::unreadable(&error.to_string()), None),
+            Err(_) => {
+                let why = format!("user clusters of seed {seed}: the operator broke off reading them: see its log");
+                (Self::unreadable(&why), None)
+            }
         }
     }
 }
 
 /// Against what the clusters of a seed are judged.
-pub(super) struct Judged<'a> {
-    pub(super) target: &'a str,
-    pub(super) worker_name: &'a str,
+pub(super) struct Judged {
+    pub(super) target: String,
+    pub(super) worker_name: String,
 }
 
-/// Objects per page: with their managed fields they take many times their text.
-const PAGE: u32 = 100;
+/// What is kept of what passes by.
+struct Pass {
+    pieces: ClusterPieces,
+    place: Option<Place>,
+    /// Why a list is of no use, by kind: it holds an object that is none of its type.
+    unusable: BTreeMap<String, String>,
+}
 
-/// One read of everything, page by page; of each object only the verdict is kept.
-async fn live(client: &Client, seed: &str, judged: &Judged<'_>) -> Result<(ClusterPieces, Unreadable), CallError> {
-    let pieces = Mutex::new(ClusterPieces::new(judged.target, judged.worker_name));
-    let with = |change: &dyn Fn(&mut ClusterPieces) -> Change| {
-        change(&mut pieces.lock().unwrap_or_else(PoisonError::into_inner));
-    };
-    let named = ListParams::default()
-        .limit(PAGE)
-        .fields("metadata.name=usercluster-controller");
+impl Pass {
+    fn new(judged: &Judged, place: Option<Place>) -> Mutex<Self> {
+        Mutex::new(Self {
+            pieces: ClusterPieces::new(&judged.target, &judged.worker_name),
+            place,
+            unusable: BTreeMap::new(),
+        })
+    }
+
+    fn cluster(&mut self, object: &Value) {
+        let cluster = self.typed::<Cluster>(object);
+        if let Some(cluster) = &cluster {
+            self.pieces.set_cluster(cluster);
+        }
+        if let Some(place) = &mut self.place {
+            place.show_cluster(object, cluster.as_ref());
+        }
+    }
+
+    fn addon(&mut self, object: &Value) {
+        if let Some(addon) = self.typed(object) {
+            self.pieces.set_addon(&addon);
+        }
+        if let Some(place) = self.place.as_mut().filter(|place| place.wants(ItemKind::Addon)) {
+            place.show(ItemKind::Addon, object);
+        }
+    }
+
+    fn controller(&mut self, object: &Value) {
+        if let Some(controller) = self.typed(object) {
+            self.pieces.set_controller(&controller);
+        }
+    }
+
+    fn typed<T: Resource<DynamicType = ()> + DeserializeOwned>(&mut self, object: &Value) -> Option<T> {
+        let typed = T::deserialize(object);
+        if typed.is_err() {
+            let kind = T::kind(&()).into_owned();
+            let why = format!("the answer holds an object that is no {kind}");
+            self.unusable.insert(kind, why);
+        }
+        typed.ok()
+    }
+}
+
+/// What one read of everything has found.
+struct Live {
+    pieces: ClusterPieces,
+    unreadable: Unreadable,
+    /// Where everything that was read has passed by.
+    place: Option<Place>,
+}
+
+/// One read of everything, page by page; of each object only the verdict is kept, and what rules say about it.
+async fn live(client: Client, seed: String, pass: Mutex<Pass>) -> Result<Live, CallError> {
+    let all = ListParams::default().limit(PAGE);
+    let named = all.clone().fields("metadata.name=usercluster-controller");
     let (clusters, controllers, addons) = tokio::join!(
-        each(
-            Api::<Cluster>::all(client.clone()),
-            format!("Clusters of seed {seed}"),
-            ListParams::default().limit(PAGE),
-            |cluster| with(&|pieces| pieces.set_cluster(&cluster)),
-        ),
-        each(
-            Api::<Deployment>::all(client.clone()),
+        list::<Cluster>(&client, format!("Clusters of seed {seed}"), &all, &pass, Pass::cluster),
+        list::<Deployment>(
+            &client,
             format!("usercluster-controllers of seed {seed}"),
-            named,
-            |controller| with(&|pieces| pieces.set_controller(&controller)),
+            &named,
+            &pass,
+            Pass::controller,
         ),
-        each(
-            Api::<Addon>::all(client.clone()),
-            format!("Addons of seed {seed}"),
-            ListParams::default().limit(PAGE),
-            |addon| with(&|pieces| pieces.set_addon(&addon)),
-        ),
+        list::<Addon>(&client, format!("Addons of seed {seed}"), &all, &pass, Pass::addon),
     );
+    let addons_read = addons.is_ok();
     clusters?;
     let why = |result: Result<(), CallError>| result.err().map(|error| error.to_string());
     let unreadable = Unreadable {
         controllers: why(controllers),
         addons: why(addons),
     };
-    Ok((pieces.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable))
+    let Pass { pieces, place, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let place = place.filter(|_| addons_read).map(|mut place| {
+        place.visited(ItemKind::Cluster);
+        place.visited(ItemKind::Addon);
+        place
+    });
+    Ok(Live {
+        pieces,
+        unreadable,
+        place,
+    })
+}
+
+/// Shows all objects of a kind, in all namespaces.
+async fn list<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    what: String,
+    parameters: &ListParams,
+    pass: &Mutex<Pass>,
+    show: fn(&mut Pass, &Value),
+) -> Result<(), CallError> {
+    let shown = |object: &Value| show(&mut lock(pass), object);
+    pages(client, &what, &K::url_path(&(), None), parameters.clone(), &shown).await?;
+    match lock(pass).unusable.remove(&*K::kind(&())) {
+        Some(problem) => Err(CallError::unusable(what, problem)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn facts(cluster: &Cluster) -> rules::ClusterFacts {

@@ -101,9 +101,8 @@ async fn ask(access: &SeedAccess, namespace: &str) -> Finding {
         .await
         .ok();
     // One object and the number of those that follow are enough.
-    let list = clusters(&access.client)
-        .list_metadata(&ListParams::default().limit(1))
-        .await;
+    let (all, one) = (clusters(&access.client), ListParams::default().limit(1));
+    let list = call("count the Clusters of the seed", all.list_metadata(&one)).await;
     let clusters = list.ok().map(|list| {
         list.metadata
             .remaining_item_count

@@ -1,6 +1,6 @@
 //! Laws that hold for every rule of the catalogue and every item.
 
-use super::super::evaluation::Verdict;
+use super::super::judgement::Verdict;
 use super::super::selftest::verdict;
 use super::*;
 use proptest::prelude::*;

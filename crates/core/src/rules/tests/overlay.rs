@@ -52,7 +52,7 @@ fn record(file: &str, first: &str) -> String {
 
 #[test]
 fn a_rule_is_added_and_the_others_stay() {
-    let catalogue = overlaid(&[("rules.any.yaml", RULE)]).unwrap();
+    let catalogue = Arc::new(overlaid(&[("rules.any.yaml", RULE)]).unwrap());
     assert_eq!(catalogue.rules().len(), core_rules().rules().len() + 1);
     assert_eq!(catalogue.rule("sample").unwrap().severity, Severity::Blocker);
     let mut evaluation = Evaluation::new(&catalogue, &[Stage::Preflight], &input());
@@ -94,10 +94,11 @@ fn a_release_is_added_and_becomes_known_with_the_route_to_it() {
     let minor = record(FILES[0].1, "  - minor: \"2.31\"").replace("\"2.31\"", "\"2.32\"");
     // Facts as well: the tests of compiled-in rules say that nobody knows 2.32.0, and stay right.
     let facts = "tallies: [{\"on\": platform, name: seedsHere, each: seed, where: \"true\", as: count, docs: seeds}]";
-    let catalogue = overlaid(&[("releases.yaml", &format!("minors:\n{minor}")), ("facts.yaml", facts)]).unwrap();
+    let catalogue = overlaid(&[("releases.yaml", &format!("minors:\n{minor}")), ("facts.yaml", facts)]);
+    let catalogue = Arc::new(catalogue.unwrap());
     assert_eq!(catalogue.release(to).unwrap().version, to);
     assert_eq!(catalogue.path(from, to, &[]).unwrap(), [to]);
-    let known = |catalogue: &Catalogue| {
+    let known = |catalogue: &Arc<Catalogue>| {
         let input = Input {
             hops: vec![hop("2.31.0", "2.32.0")],
             ..input()

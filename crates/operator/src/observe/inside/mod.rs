@@ -9,6 +9,7 @@ mod contents;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use kkp_upgrade_core::request::{Inside, sha256};
-use kkp_upgrade_core::rules::{ItemKind, MASTER};
+use kkp_upgrade_core::rules::{Evaluation, ItemKind, MASTER};
 use kkp_upgrade_kkp::evidence;
 use kkp_upgrade_kkp::types::Cluster;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::objects::{Sink, lock};
+use super::objects::lock;
 use super::observer::Observer;
 use super::rules::SeedReading;
 use super::survey::each;
@@ -54,7 +55,7 @@ pub(super) async fn read(
     inside: Inside,
     seeds: &[SeedReading],
     kinds: &[ItemKind],
-    sink: &Sink<'_>,
+    sink: &Mutex<Evaluation>,
     now: Timestamp,
 ) {
     if !kinds.contains(&ItemKind::UserCluster) {
@@ -63,7 +64,12 @@ pub(super) async fn read(
     // Where nothing is asked for there is nothing to look at, which is no finding.
     lock(sink).visited(ItemKind::UserCluster, MASTER);
     let known = observer.seeds.known().await;
-    let reached = seeds.iter().filter(|seed| seed.client.is_ok());
+    for (seed, why) in seeds.iter().filter_map(|seed| Some((seed, seed.given_up.as_ref()?))) {
+        if inside != Inside::None {
+            lock(sink).unreadable(ItemKind::UserCluster, &seed.seed.name_any(), why);
+        }
+    }
+    let reached = seeds.iter().filter(|seed| seed.more().is_ok());
     let readings: Vec<BoxFuture<'_, ()>> = reached
         .filter_map(|seed| {
             let name = seed.seed.name_any();
@@ -78,13 +84,18 @@ async fn read_seed(
     seeds: &SeedConnections,
     (seed, connection): (&str, &SeedConnection),
     inside: Inside,
-    sink: &Sink<'_>,
+    sink: &Mutex<Evaluation>,
     now: Timestamp,
 ) {
     if inside == Inside::None {
         return;
     }
-    let (chosen, beyond) = match clusters(seed, connection).await {
+    let all = tokio::time::timeout(TIME, clusters(seed, connection)).await;
+    let late = |_| CallError::Deadline {
+        what: format!("Clusters of seed {seed}"),
+        deadline: TIME,
+    };
+    let (chosen, beyond) = match all.map_err(late).flatten() {
         Ok(all) => choose(all, inside),
         Err(error) => return lock(sink).unreadable(ItemKind::UserCluster, seed, &error.to_string()),
     };

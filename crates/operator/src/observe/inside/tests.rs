@@ -139,8 +139,8 @@ async fn look(asked: Inside, seed: Contents, inside: BTreeMap<&'static str, Clie
         ..Input::default()
     };
     let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
-    let catalogue = Catalogue::embedded().unwrap();
-    let sink = Sink::new(Evaluation::new(catalogue, &[Stage::Preflight], &input));
+    let catalogue = Catalogue::embedded_shared().unwrap();
+    let sink = Mutex::new(Evaluation::new(&catalogue, &[Stage::Preflight], &input));
     read_seed(&seeds, ("eu", &connection), asked, &sink, now).await;
     lock(&sink).visited(ItemKind::UserCluster, MASTER);
     let findings = sink.into_inner().unwrap().finish();

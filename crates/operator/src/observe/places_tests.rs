@@ -1,0 +1,220 @@
+//! A seed whose user clusters are read once for everybody, and what is said where reading breaks off.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use kkp_upgrade_core::rules::{Catalogue, Finding, Hop, Input, Stage};
+use kkp_upgrade_core::version::KkpVersion;
+use kube::client::Body;
+use serde_json::json;
+
+use super::super::user_clusters::{Judged, UserClusters};
+use super::*;
+use crate::cluster_views::ClusterViews;
+use crate::seeds::SeedConnection;
+
+const LISTS: [&str; 3] = [
+    "/apis/apps/v1/deployments",
+    "/apis/kubermatic.k8c.io/v1/addons",
+    "/apis/kubermatic.k8c.io/v1/clusters",
+];
+
+/// A seed with a paused user cluster on the first page and an addon that is being deleted; what is in `broken` has no answer. Keeps
+/// the paths that were asked for.
+fn seed(broken: &'static str, asked: Arc<Mutex<Vec<String>>>) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let path = request.uri().path().to_owned();
+        let second = request.uri().query().unwrap_or_default().contains("continue=");
+        lock(&asked).push(path.clone());
+        let metadata = json!({"name": if second { "b" } else { "a" }, "creationTimestamp": "2026-05-01T00:00:00Z"});
+        let object = match path.rsplit('/').next() {
+            Some("clusters") => json!({"metadata": metadata, "spec": {"version": "1.33.5", "pause": !second},
+                "status": {"namespaceName": "cluster-a", "conditions": {"SeedResourcesUpToDate": {"status": "True"}}}}),
+            Some("addons") => json!({"metadata": {"name": "node-exporter", "namespace": "cluster-a"}, "spec": {}}),
+            _ => json!(null),
+        };
+        let items: Vec<&Value> = Some(&object).filter(|object| !object.is_null()).into_iter().collect();
+        let pages = path.ends_with("/clusters") && !second;
+        let next = if pages { json!({"continue": "b"}) } else { json!({}) };
+        let (code, answer) = if path.ends_with(broken) && !broken.is_empty() {
+            (
+                500,
+                json!({"kind": "Status", "status": "Failure", "message": "broken", "code": 500}),
+            )
+        } else {
+            (200, json!({"metadata": next, "items": items}))
+        };
+        let answer = Response::builder()
+            .status(code)
+            .body(Body::from(answer.to_string().into_bytes()));
+        async move { Ok::<_, Infallible>(answer.unwrap()) }
+    });
+    Client::new(service, "kubermatic")
+}
+
+fn connection(client: Client) -> SeedConnection {
+    SeedConnection {
+        client,
+        cluster_uid: "seed".to_owned(),
+        identity: (String::new(), String::new()),
+        certificate_ends: None,
+    }
+}
+
+fn judged() -> Judged {
+    Judged {
+        target: "v2.31.0".to_owned(),
+        worker_name: String::new(),
+    }
+}
+
+fn evaluation() -> Evaluation {
+    let (from, to) = (KkpVersion::new(2, 30, 6), KkpVersion::new(2, 31, 0));
+    let input = Input {
+        hops: vec![Hop { from, to }],
+        now: "2026-06-01T00:00:00Z".parse().unwrap(),
+        ..Input::default()
+    };
+    Evaluation::new(&Catalogue::embedded_shared().unwrap(), &[Stage::Preflight], &input)
+}
+
+fn search() -> Search {
+    Search {
+        kinds: [ItemKind::Cluster, ItemKind::Addon].into(),
+        values: Arc::new(Ok(json!({}))),
+    }
+}
+
+/// What is found about the objects of the seed, and the paths that were asked for: where the evidence was read before, with what
+/// passed by then.
+async fn found(broken: &'static str, evidence_first: bool) -> (Vec<Finding>, Vec<String>) {
+    let asked = Arc::default();
+    let connection = connection(seed(broken, Arc::clone(&asked)));
+    let mut evaluation = evaluation();
+    let place = Place::new("eu".to_owned(), evaluation.part());
+    let place = if evidence_first {
+        let (judged, before) = (judged(), BTreeSet::new());
+        let read = UserClusters::read(None, &connection, "eu", &judged, &before, Some(place));
+        Box::pin(read).await.1
+    } else {
+        Some(place)
+    };
+    let place = place.unwrap_or_else(|| Place::new("eu".to_owned(), evaluation.part()));
+    let parts = read(vec![(place, connection.client)], &search(), &evaluation).await;
+    for part in parts {
+        evaluation.absorb(part);
+    }
+    let mut findings = evaluation.finish();
+    findings.retain(|finding| finding.target.starts_with("eu"));
+    let mut asked = std::mem::take(&mut *lock(&asked));
+    asked.sort();
+    (findings, asked)
+}
+
+#[tokio::test]
+async fn user_clusters_are_read_once_for_evidence_and_rules() {
+    let (alone, _) = found("", false).await;
+    let (together, asked) = found("", true).await;
+    assert!(
+        alone
+            .iter()
+            .any(|finding| finding.rule == "cluster-paused" && finding.target == "eu/a" && !finding.unknown),
+        "{alone:?}"
+    );
+    assert_eq!(alone, together);
+    assert_eq!(
+        asked,
+        [LISTS[0], LISTS[1], LISTS[2], LISTS[2]],
+        "the Clusters have two pages"
+    );
+}
+
+#[tokio::test]
+async fn what_the_evidence_could_not_read_is_undecided_for_the_rules() {
+    for broken in ["/addons", "/clusters"] {
+        let (alone, _) = found(broken, false).await;
+        let (together, asked) = found(broken, true).await;
+        let undecided = |finding: &Finding| finding.unknown && finding.target == "eu";
+        assert_eq!(alone.iter().any(undecided), broken == "/clusters", "{alone:?}");
+        assert_eq!(alone, together, "{broken}");
+        let times = asked.iter().filter(|path| path.ends_with(broken)).count();
+        assert_eq!(times, 2, "the rules have asked themselves: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        lock(&heard).push(request.uri().path().to_owned());
+        let page = json!({"metadata": {"continue": "more"}, "items": []}).to_string();
+        async move { Ok::<_, Infallible>(Response::new(Body::from(page.into_bytes()))) }
+    });
+    let mut evaluation = evaluation();
+    let place = Place::new("eu".to_owned(), evaluation.part());
+    let client = Client::new(service, "kubermatic");
+    let search = Search {
+        kinds: [ItemKind::Pod, ItemKind::Cluster].into(),
+        ..search()
+    };
+    for part in read(vec![(place, client)], &search, &evaluation).await {
+        evaluation.absorb(part);
+    }
+    let asked = std::mem::take(&mut *lock(&asked));
+    assert_eq!(asked.len(), 1000, "as many pages as one list may have");
+    assert!(asked.iter().all(|path| path == LISTS[2]), "{:?}", asked.last());
+    let findings = evaluation.finish();
+    for kind in [ItemKind::Cluster, ItemKind::Pod] {
+        let words = format!("{kind} could not be read: clusters of eu: the list has no end after 1000 pages");
+        let told = |finding: &Finding| finding.unknown && finding.target == "eu" && finding.message.contains(&words);
+        assert!(findings.iter().any(told), "{words}: {findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_breaks_off_leaves_its_place_undecided() {
+    let mut evaluation = evaluation();
+    let broken = std::future::poll_fn(|_| -> Poll<Evaluation> { panic!("a defect") });
+    let part = in_a_task("eu", &search(), &evaluation, broken).await;
+    evaluation.absorb(part);
+    let findings = evaluation.finish();
+    let of = |rule: &str| {
+        let found = findings
+            .iter()
+            .find(|finding| finding.rule == rule && finding.target == "eu");
+        found.map(|finding| finding.unknown && finding.blocks())
+    };
+    assert_eq!(of("cluster-version-unsupported"), Some(true), "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let connection = connection(seed("", Arc::clone(&asked)));
+    let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
+    let (judged, before) = (judged(), BTreeSet::new());
+    let known = || views.known("eu", &connection, &judged.target, "").is_some();
+    assert!(!known());
+    let read = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
+    drop(Box::pin(read).await);
+    assert_eq!(lock(&asked).len(), 4, "{asked:?}");
+    assert!(known());
+    views.end();
+    let broken_off = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
+    assert!(Box::pin(broken_off).now_or_never().is_none());
+    assert!(!known(), "what did not come to its end is not begun anew by a watch");
+}
+
+#[tokio::test]
+async fn a_seed_whose_user_clusters_cannot_be_read_is_not_watched() {
+    let connection = connection(seed("/clusters", Arc::default()));
+    let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
+    let (judged, before) = (judged(), BTreeSet::new());
+    let read = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
+    drop(Box::pin(read).await);
+    assert!(views.known("eu", &connection, &judged.target, "").is_none());
+}
