@@ -208,7 +208,13 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
             repeat: options.repeat.unwrap_or(3),
             restore: !options.without_restore,
         };
-        if let Err(error) = Box::pin(backup::measure(&operator, &extent, &tell, figures)).await {
+        tell.say("building the plain list for release");
+        let plain_list = shipped::build_plain_list(&repository())?;
+        let programs = backup::Programs {
+            operator: &operator,
+            plain_list: &plain_list,
+        };
+        if let Err(error) = Box::pin(backup::measure(programs, &extent, &tell, figures)).await {
             tell.say(&format!("backup not measured to its end: {error:#}"));
             code = ExitCode::FAILURE;
         }

@@ -17,30 +17,34 @@ const TICKS: f64 = 100.0;
 /// # Errors
 /// When it does not build.
 pub fn build(repository: &Path) -> anyhow::Result<PathBuf> {
+    release(repository, NAME, "--bin", NAME)
+}
+
+/// The same for the program that lists what a backup reads.
+///
+/// # Errors
+/// When it does not build.
+pub fn build_plain_list(repository: &Path) -> anyhow::Result<PathBuf> {
+    release(repository, "kkp-upgrade-backup", "--example", "plain_list")
+}
+
+fn release(repository: &Path, package: &str, kind: &str, name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(repository)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            NAME,
-            "--bin",
-            NAME,
-            "--message-format=json-render-diagnostics",
-        ])
+        .args(["build", "--release", "--package", package, kind, name])
+        .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("cargo cannot be started")?;
     if !output.status.success() {
-        bail!("the operator does not build for release");
+        bail!("{name} does not build for release");
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut executables = text.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let name = message.pointer("/target/name")?.as_str()?;
         let path = message.get("executable")?.as_str()?;
-        (name == NAME).then(|| PathBuf::from(path))
+        (message.pointer("/target/name")?.as_str()? == name).then(|| PathBuf::from(path))
     });
     executables.next_back().context("cargo named no program")
 }

@@ -71,7 +71,7 @@ fn highest(folder: &str) -> Option<f64> {
 }
 
 /// User and system time of a process so far, in seconds.
-pub(super) fn time(folder: &str) -> Option<f64> {
+fn time(folder: &str) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("{folder}/stat")).ok()?;
     // The name in brackets may hold spaces; user and system time are the 12th and 13th field behind it.
     let (_, fields) = stat.rsplit_once(')')?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use kkp_upgrade_backup::{KeyPair, MANIFEST_FILE, Manifest, RECEIPT_FILE, Resource};
+use kkp_upgrade_backup::{KeyPair, MANIFEST_FILE, Manifest, RECEIPT_FILE};
 use secrecy::ExposeSecret as _;
 use tokio::process::Command;
 
@@ -25,6 +25,8 @@ use super::figures::{Figure, load, percentile};
 use super::shipped::mebibytes;
 use crate::bed::NAMESPACE;
 
+/// The backup that does not count.
+const FIRST: &str = "run-0";
 /// Name of the target.
 const TARGET: &str = "seed-1";
 /// What the project asks for, in percent of a plain list.
@@ -55,6 +57,10 @@ impl Store {
     fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    fn manifest(&self, name: &str) -> PathBuf {
+        self.path().join(name).join(TARGET).join(MANIFEST_FILE)
+    }
 }
 
 /// What a backup took.
@@ -73,6 +79,15 @@ struct Round {
     load: String,
 }
 
+/// What is held against each other, both built for release.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs<'a> {
+    /// The operator.
+    pub operator: &'a Path,
+    /// `crates/backup/examples/plain_list.rs`.
+    pub plain_list: &'a Path,
+}
+
 /// How much is measured.
 pub struct Extent {
     /// User clusters.
@@ -88,7 +103,7 @@ pub struct Extent {
 /// # Errors
 /// When something cannot be measured.
 pub async fn measure(
-    operator: &Path,
+    programs: Programs<'_>,
     &Extent {
         clusters,
         repeat,
@@ -103,11 +118,11 @@ pub async fn measure(
     let filled = seed.fill(clusters).await?;
     let store = Store::create()?;
     tell.say("backup: the first one, which does not count");
-    let first = back_up(operator, &seed, &store, "run-0").await?;
+    let first = back_up(programs.operator, &seed, &store, FIRST).await?;
     let mut rounds = Vec::new();
     for number in 1..=repeat {
         tell.say(&format!("backup: round {number} of {repeat}"));
-        rounds.push(Box::pin(round(operator, &seed, &store, number)).await?);
+        rounds.push(Box::pin(round(programs, &seed, &store, number)).await?);
     }
     let objects = first.manifest.objects;
     let what = format!(
@@ -125,21 +140,27 @@ pub async fn measure(
     let uid = seed.uid().await?;
     seed.lab.stop()?;
     tell.say("backup: into an empty control plane");
-    Box::pin(round_trip::measure(operator, &store, (&before, &uid), tell, figures)).await
+    Box::pin(round_trip::measure(
+        programs.operator,
+        &store,
+        (&before, &uid),
+        tell,
+        figures,
+    ))
+    .await
 }
 
 /// Every other time the other way round: who comes second finds a warm API server.
-async fn round(operator: &Path, seed: &Seed, store: &Store, number: usize) -> anyhow::Result<Round> {
+async fn round(programs: Programs<'_>, seed: &Seed, store: &Store, number: usize) -> anyhow::Result<Round> {
     let load = load();
     let name = format!("run-{number}");
     let (backup, list);
     if number.is_multiple_of(2) {
-        backup = back_up(operator, seed, store, &name).await?;
-        list = same_list(seed, &backup.manifest).await?;
+        backup = back_up(programs.operator, seed, store, &name).await?;
+        list = same_list(programs, seed, store).await?;
     } else {
-        let kinds = read_manifest(store, "run-0")?;
-        list = same_list(seed, &kinds).await?;
-        backup = back_up(operator, seed, store, &name).await?;
+        list = same_list(programs, seed, store).await?;
+        backup = back_up(programs.operator, seed, store, &name).await?;
     }
     let dump = listing::dump(seed, store.path()).await?;
     Ok(Round {
@@ -150,14 +171,11 @@ async fn round(operator: &Path, seed: &Seed, store: &Store, number: usize) -> an
     })
 }
 
-async fn same_list(seed: &Seed, manifest: &Manifest) -> anyhow::Result<Listed> {
-    let kinds: Vec<Resource> = manifest
-        .kinds
-        .iter()
-        .map(kkp_upgrade_backup::KindRecord::resource)
-        .collect();
+/// The kinds of the first backup, which every round has.
+async fn same_list(programs: Programs<'_>, seed: &Seed, store: &Store) -> anyhow::Result<Listed> {
     seed.stir().await?;
-    listing::plain(&seed.client, &kinds).await
+    let output = store.path().join("list.json");
+    listing::plain(programs.plain_list, seed, &store.manifest(FIRST), &output).await
 }
 
 /// By the shipped program, as a process of its own, with what its Job would be given.
@@ -192,13 +210,8 @@ async fn back_up(operator: &Path, seed: &Seed, store: &Store, name: &str) -> any
     Ok(Backup {
         taken,
         written: written.duration_since(begin).unwrap_or_default(),
-        manifest: read_manifest(store, name)?,
+        manifest: serde_json::from_slice(&std::fs::read(store.manifest(name))?)?,
     })
-}
-
-fn read_manifest(store: &Store, name: &str) -> anyhow::Result<Manifest> {
-    let file = store.path().join(name).join(TARGET).join(MANIFEST_FILE);
-    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
 /// The rounds, as figures.
@@ -217,11 +230,11 @@ impl Samples<'_> {
         self.figure(name, "s", more, |round| of(round).as_secs_f64())
     }
 
-    /// In percent of the plain list of the same round, as if its reader took no time.
+    /// In percent of the plain list of the same round.
     fn speed(&self, name: &str, more: &str, of: impl Fn(&Round) -> Duration) -> Figure {
         let more = format!(" of the plain list's{more}");
         self.figure(name, "%", &more, |round| {
-            100.0 * round.list.without_reader().as_secs_f64() / of(round).as_secs_f64().max(0.001)
+            100.0 * round.list.seconds / of(round).as_secs_f64().max(0.001)
         })
     }
 }
@@ -239,12 +252,7 @@ fn report(rounds: &[Round], what: &str, figures: &mut Vec<Figure>) {
     let whole = |round: &Round| round.backup.taken.elapsed;
     let kubectl = |round: &Round| round.dump.taken.elapsed;
     figures.extend([
-        samples.seconds("plain list of the same objects", &list, |round| round.list.elapsed),
-        samples.seconds(
-            "the same without its reader",
-            ": its processor time taken off",
-            |round| round.list.without_reader(),
-        ),
+        samples.figure("plain list of the same objects", "s", &list, |round| round.list.seconds),
         samples.seconds("backup, read and written", &archive, |round| round.backup.written),
         samples.seconds("backup with both verifications", "", whole),
         samples

@@ -98,7 +98,7 @@ impl Seed {
     /// server forgets how a kind looked to which nobody has written since, and takes each page of it from etcd again: ten times the
     /// work (Kubernetes 1.36, `watchCache.snapshots`). Whoever comes behind the compaction would look slow.
     pub(super) async fn stir(&self) -> anyhow::Result<()> {
-        let patch = json!({"metadata": {"annotations": {"stirred": jiff::Timestamp::now().to_string()}}});
+        let change = json!({"metadata": {"annotations": {"stirred": jiff::Timestamp::now().to_string()}}});
         for path in [
             format!("/apis/{KKP}/clusters/c000000"),
             format!("/apis/{KKP}/namespaces/cluster-c000000/addons/canal"),
@@ -106,7 +106,7 @@ impl Seed {
             "/api/v1/namespaces/cluster-c000000/secrets/admin-kubeconfig".to_owned(),
             "/api/v1/namespaces/cluster-c000000/configmaps/kube-root-ca.crt".to_owned(),
         ] {
-            self.merge(&path, &patch).await?;
+            self.merge(&path, &change).await?;
         }
         Ok(())
     }
@@ -219,10 +219,10 @@ impl Seed {
         Ok(())
     }
 
-    async fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<()> {
+    async fn merge(&self, path: &str, change: &Value) -> anyhow::Result<()> {
         let request = http::Request::patch(path)
             .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
-            .body(serde_json::to_vec(patch)?)?;
+            .body(serde_json::to_vec(change)?)?;
         self.client
             .request_text(request)
             .await
