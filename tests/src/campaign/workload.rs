@@ -16,7 +16,7 @@ use crate::faults::reason_of;
 /// Claim whose volume takes no files.
 pub const REFUSING_CLAIM: &str = "refusing";
 /// Longest that a step of a story may take; generous, because other lanes want the cores too.
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_mins(5);
 /// User clusters that occupy their places of the throttle for ever.
 const STUCK: &str = "seed: {clusters: {'*': {neverConverges: true}}}";
 
