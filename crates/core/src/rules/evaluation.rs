@@ -136,7 +136,7 @@ impl Evaluation {
         self.seen.insert(kind);
         let judgement = Arc::clone(&self.judgement);
         let waits = matches!(kind, ItemKind::Platform | ItemKind::Seed);
-        let told_elsewhere = kind.places() == Places::Both && self.shared.contains(place);
+        let told_elsewhere = self.is_told_by_master(kind, place, target);
         let value = item_value(&item);
         for (index, scope) in judgement.scopes.iter().enumerate() {
             let counts = index == 0 && judgement.tallies(kind).next().is_some();
@@ -170,9 +170,20 @@ impl Evaluation {
         let cluster = place.split('/').next().unwrap_or_default();
         self.tallies
             .unreadable(self.judgement.tallies(kind), kind, cluster, reason);
-        if kind.places() != Places::Both || !self.shared.contains(cluster) {
+        if !self.is_told_by_master(kind, cluster, place) {
             self.undecided(kind, place, reason);
         }
+    }
+
+    /// The seed's cluster is the master's, where the same is seen. Two things nobody tells but the seed: whether a webhook takes
+    /// user clusters, and what is installed in `kube-system`, where only seeds are looked at.
+    fn is_told_by_master(&self, kind: ItemKind, place: &str, target: &str) -> bool {
+        let of_the_seed_alone = match kind {
+            ItemKind::Webhook => true,
+            ItemKind::Release => target.split('/').nth(1) == Some("kube-system"),
+            _ => false,
+        };
+        kind.places() == Places::Both && self.shared.contains(place) && !of_the_seed_alone
     }
 
     fn undecided(&mut self, kind: ItemKind, target: &str, reason: &str) {

@@ -339,13 +339,21 @@ async fn probe_seed(
     let name = seed.seed.name_any();
     let seeds = Api::<Seed>::namespaced(observer.client.clone(), namespace);
     let mut probes = vec![(format!("master/Seed {name}"), probe(seeds, &name).await)];
-    if let Some(cluster) = &seed.clusters.first {
-        probes.push((
-            format!("{name}/Cluster"),
-            probe_cluster(&connection.client, cluster).await,
-        ));
+    let target = format!("{name}/Cluster");
+    match (&seed.clusters.first, &seed.clusters.counts) {
+        (Some(cluster), _) => probes.push((target, probe_cluster(&connection.client, cluster).await)),
+        (None, Known::Unknown(why)) => probes.push((target, unasked(why))),
+        (None, _) => {}
     }
     probes
+}
+
+/// No user cluster is known that could be asked about, though there may be some.
+fn unasked(why: &str) -> WebhookFacts {
+    WebhookFacts {
+        answered: Field::from_result(Err(why.to_owned())),
+        error: Field::from_result(Err(why.to_owned())),
+    }
 }
 
 async fn probe_cluster(client: &Client, cluster: &str) -> WebhookFacts {

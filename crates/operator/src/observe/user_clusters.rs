@@ -71,11 +71,11 @@ impl UserClusters {
             })) => {
                 // A watch begins with a list of everything: behind this one, not beside it, and not of a seed that did not get to
                 // the end of this one.
-                let view = views.map(|views| views.of(seed, connection, &judged.target, &judged.worker_name));
-                if let Some(view) = view
-                    && unreadable.controllers.is_none()
+                if unreadable.controllers.is_none()
                     && unreadable.addons.is_none()
+                    && let Some(views) = views
                 {
+                    let view = views.of(seed, connection, &judged.target, &judged.worker_name);
                     view.confirm(generation, &pieces);
                 }
                 (pieces.summary(seed, before, &unreadable), place)

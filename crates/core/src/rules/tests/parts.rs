@@ -164,3 +164,23 @@ fn what_only_a_part_has_seen_is_counted_for_the_seed() {
         found(&findings)
     );
 }
+
+#[test]
+fn a_seed_on_the_masters_cluster_tells_what_nobody_else_does() {
+    let mut evaluation = begun();
+    let silent = WebhookFacts {
+        answered: false.into(),
+        error: Some("no endpoints".to_owned()).into(),
+    };
+    evaluation.facts("eu/Cluster", &silent);
+    evaluation.unreadable(ItemKind::Release, "eu/kube-system", "forbidden");
+    evaluation.unreadable(ItemKind::Release, "eu/monitoring", "forbidden");
+    let findings = evaluation.finish();
+    let of = |rule: &str| {
+        let own = findings.iter().filter(|finding| finding.rule == rule);
+        own.map(|finding| finding.target.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("webhook-not-answering"), ["eu/Cluster"]);
+    // The master tells of `monitoring`.
+    assert_eq!(of("helm-release-not-deployed"), ["eu/kube-system"]);
+}
