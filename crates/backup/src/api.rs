@@ -64,6 +64,10 @@ impl<'a> Subject<'a> {
         }
     }
 
+    pub(crate) fn leads_back(&self) -> BackupError {
+        self.malformed("its continue token leads back to the same page")
+    }
+
     pub(crate) fn malformed(&self, reason: impl Into<String>) -> BackupError {
         BackupError::Malformed {
             resource: self.resource.to_owned(),
@@ -225,7 +229,7 @@ impl Pages<'_> {
             });
         }
         if page.next.is_some() && page.next == self.token {
-            return Err(subject.malformed("its continue token leads back to the same page"));
+            return Err(subject.leads_back());
         }
         self.ended = page.next.is_none();
         self.token = page.next.take();

@@ -102,8 +102,7 @@ pub(crate) struct SealedObject {
     pub(crate) body: Vec<u8>,
 }
 
-/// Makes the canonical JSON of an object: `apiVersion` and `kind` always there (lists of built-in kinds omit them),
-/// `managedFields` never.
+/// Makes the canonical JSON of an object: `apiVersion` and `kind` always there (lists of built-in kinds omit them).
 pub(crate) fn seal(resource: &Resource, page: u32, mut object: Value) -> Result<SealedObject, BackupError> {
     let malformed = |reason: &str| BackupError::Malformed {
         resource: resource.label(),
@@ -119,7 +118,6 @@ pub(crate) fn seal(resource: &Resource, page: u32, mut object: Value) -> Result<
         .get_mut("metadata")
         .and_then(Value::as_object_mut)
         .ok_or_else(|| malformed("an item has no metadata"))?;
-    metadata.remove("managedFields");
     let text = |name: &str| {
         metadata
             .get(name)

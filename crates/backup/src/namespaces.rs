@@ -55,10 +55,14 @@ impl Boundary {
             let subject = Subject::of(&label);
             let mut size = source.first_page();
             let mut parameters = ListParams::default();
+            // Like [`Pages::next`](crate::api::Pages::next), but at no revision: what the cluster is like now.
             loop {
                 let page = source.page(resource, &parameters, &mut size, &subject).await?;
                 self.learn(resource, &page.items()?)?;
                 let Some(token) = page.next else { break };
+                if parameters.continue_token.as_ref() == Some(&token) {
+                    return Err(subject.leads_back());
+                }
                 parameters = parameters.continue_token(&token);
             }
         }

@@ -131,15 +131,7 @@ fn input() -> Result<Input, Box<dyn std::error::Error>> {
             to: "2.31.0".parse()?,
         }],
         started: false,
-        spec: SpecFacts {
-            edition: None.into(),
-            maximum_parallel_reconciles: Some(3).into(),
-            backup_policy: "Required".to_owned().into(),
-            backup_storage: true.into(),
-            etcd_backups: false.into(),
-            seed_capacity: false.into(),
-            backup_key_in_cluster: false.into(),
-        },
+        spec: SpecFacts::usual(),
         configured: ConfiguredVersions::default().into(),
         now: "2026-11-22T00:00:00Z".parse::<Timestamp>()?,
     })

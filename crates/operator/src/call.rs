@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::time::Duration;
 
-use kkp_upgrade_connection::AnswerError;
+use kkp_upgrade_connection::{AnswerError, EndlessList};
 use serde_json::error::Category;
 
 use crate::deadline;
@@ -33,12 +33,12 @@ pub enum CallError {
         deadline: Duration,
     },
     /// After each page comes another one.
-    #[error("{what}: the list has no end after {pages} pages")]
+    #[error("{what}: {list}")]
     Endless {
         /// What was tried.
         what: String,
-        /// Pages that were read.
-        pages: u32,
+        /// What was read of it.
+        list: EndlessList,
     },
     /// The answer cannot be used.
     #[error("{what}: {problem}")]
@@ -72,6 +72,14 @@ impl CallError {
                 _ => None,
             },
             Self::Deadline { .. } | Self::Endless { .. } | Self::Unusable { .. } => None,
+        }
+    }
+
+    /// The list in the answers to `what` has no end.
+    pub fn endless(what: impl Into<String>, pages: u32) -> Self {
+        Self::Endless {
+            what: what.into(),
+            list: EndlessList { pages },
         }
     }
 

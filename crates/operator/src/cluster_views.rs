@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
+use crate::lock;
 use crate::observe::{Change, ClusterPieces, NAME, OBJECTS};
 use crate::seeds::SeedConnection;
 
@@ -60,16 +61,28 @@ impl Drop for ClusterView {
     }
 }
 
-/// The views of all seeds that are looked at, by name of the Seed and version that they are judged against.
+/// By name of the Seed and version that they are judged against.
+type Known = BTreeMap<(String, String), Arc<ClusterView>>;
+
+/// The views of all seeds that are looked at.
 pub(crate) struct ClusterViews {
-    known: Mutex<BTreeMap<(String, String), Arc<ClusterView>>>,
+    known: Mutex<Known>,
     wake: watch::Sender<u64>,
     trusted: Duration,
     first_lists: Arc<Semaphore>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// The view of a seed where it is of this connection, version and worker name.
+fn good(
+    known: &Known,
+    seed: &str,
+    connection: &SeedConnection,
+    target: &str,
+    worker_name: &str,
+) -> Option<Arc<ClusterView>> {
+    let view = known.get(&(seed.to_owned(), target.to_owned()))?;
+    let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
+    good.then(|| view.clone())
 }
 
 impl ClusterViews {
@@ -92,10 +105,7 @@ impl ClusterViews {
         target: &str,
         worker_name: &str,
     ) -> Option<Arc<ClusterView>> {
-        let known = lock(&self.known);
-        let view = known.get(&(seed.to_owned(), target.to_owned()))?;
-        let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
-        good.then(|| view.clone())
+        good(&lock(&self.known), seed, connection, target, worker_name)
     }
 
     /// The view of a seed; made where there is none for this connection, version and worker name.
@@ -106,12 +116,12 @@ impl ClusterViews {
         target: &str,
         worker_name: &str,
     ) -> Arc<ClusterView> {
-        if let Some(view) = self.known(seed, connection, target, worker_name) {
-            return view;
-        }
-        let view = Arc::new(self.start(seed, connection, target, worker_name));
-        lock(&self.known).insert((seed.to_owned(), target.to_owned()), view.clone());
-        view
+        let mut known = lock(&self.known);
+        good(&known, seed, connection, target, worker_name).unwrap_or_else(|| {
+            let view = Arc::new(self.start(seed, connection, target, worker_name));
+            known.insert((seed.to_owned(), target.to_owned()), view.clone());
+            view
+        })
     }
 
     /// Ends all views: nothing is looked at any more.

@@ -24,3 +24,10 @@ pub mod retention;
 pub mod seeds;
 pub mod telemetry;
 pub mod watches;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What several tasks share: one that panicked while it held it has left it whole, every change being a single step.
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

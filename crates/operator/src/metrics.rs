@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kkp_upgrade_core::phase::Phase;
@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use strum::VariantArray as _;
 
 use crate::leader::LEADER_LEASE;
+use crate::lock;
 
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -211,8 +212,7 @@ struct Objects(Arc<Mutex<BTreeMap<(String, String), Object>>>);
 
 impl Objects {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Object>> {
-        // Every change is one insert or one remove: a panic cannot leave the map half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -18,6 +18,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use crate::call::{CallError, call};
 use crate::context::{Context, FIELD_MANAGER};
+use crate::lock;
 
 /// Counts and messages alone are written at most this often.
 const SMALL_CHANGES: Duration = Duration::from_secs(15);
@@ -28,15 +29,12 @@ pub struct WriteClock(Mutex<BTreeMap<String, Instant>>);
 
 impl WriteClock {
     fn due(&self, uid: &str) -> bool {
-        let times = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let times = lock(&self.0);
         times.get(uid).is_none_or(|time| time.elapsed() >= SMALL_CHANGES)
     }
 
     fn note(&self, uid: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(uid.to_owned(), Instant::now());
+        lock(&self.0).insert(uid.to_owned(), Instant::now());
     }
 }
 

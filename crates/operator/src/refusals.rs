@@ -2,8 +2,10 @@
 //! nothing moves. Talks to nothing; forgotten with the process, and learnt again by the next attempt.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
+
+use crate::lock;
 
 /// Longest pause between two attempts of an effect that is refused.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -25,7 +27,7 @@ struct Refusal {
 impl Refusals {
     /// Notes that an effect was refused, why, and whether another try is no use before somebody has acted.
     pub fn note(&self, uid: &str, why: String, meant: bool) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         let times = known.get(uid).map_or(0, |refusal| refusal.times);
         let times = times.saturating_add(1);
         known.insert(uid.to_owned(), Refusal { why, meant, times });
@@ -33,27 +35,27 @@ impl Refusals {
 
     /// Forgets what was refused: an effect was carried out, or the KKPUpgrade is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        lock(&self.0).remove(uid);
     }
 
     /// Why the last effect was refused; `None` = it was not.
     #[must_use]
     pub fn why(&self, uid: &str) -> Option<String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         known.get(uid).map(|refusal| refusal.why.clone())
     }
 
     /// Whether the last effect was refused because it is invalid or forbidden.
     #[must_use]
     pub fn is_meant(&self, uid: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         known.get(uid).is_some_and(|refusal| refusal.meant)
     }
 
     /// How long to wait before the next attempt; `None` = nothing was refused.
     #[must_use]
     pub fn pause(&self, uid: &str) -> Option<Duration> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         let doubled = |times: u32| FIRST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(10));
         known.get(uid).map(|refusal| doubled(refusal.times).min(LONGEST_PAUSE))
     }

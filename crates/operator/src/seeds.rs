@@ -47,6 +47,19 @@ pub struct SeedConnection {
     pub certificate_ends: Option<Timestamp>,
 }
 
+#[cfg(test)]
+impl SeedConnection {
+    /// To whatever this client leads to.
+    pub(crate) fn of_a_test(client: Client) -> Self {
+        Self {
+            client,
+            cluster_uid: "seed".to_owned(),
+            identity: (String::new(), String::new()),
+            certificate_ends: None,
+        }
+    }
+}
+
 /// (Seed UID, resourceVersion of the kubeconfig Secret).
 type Identity = (String, String);
 
@@ -75,6 +88,15 @@ impl SeedConnections {
             connector,
             known: Mutex::default(),
             paused: Mutex::default(),
+        }
+    }
+
+    /// Knows one seed already.
+    #[cfg(test)]
+    pub(crate) fn knowing(name: &str, connection: SeedConnection) -> Self {
+        Self {
+            known: Mutex::new(BTreeMap::from([(name.to_owned(), connection)])),
+            ..Self::default()
         }
     }
 

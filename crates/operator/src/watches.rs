@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use crate::catalogue::CONFIG_MAP;
 use crate::cluster_views::ClusterViews;
 use crate::context::{ABORT_ANNOTATION, Context, UPGRADE_LABEL};
+use crate::lock;
 use crate::observe::OBJECTS;
 
 /// Changes that come close together wake once; the first wakes at once.
@@ -90,7 +91,7 @@ impl Trigger {
 
     /// A KKPUpgrade is gone: nothing is watched for it any more.
     pub fn forget(&self, namespace: &str, name: &str) {
-        let mut watches = self.seeds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut watches = lock(&self.seeds);
         watches.wanted_by.remove(&key(namespace, name));
         if watches.wanted_by.is_empty() {
             self.views.end();
@@ -190,11 +191,7 @@ pub fn key(namespace: &str, name: &str) -> String {
 /// locked too: a blocker that is repaired inside a seed has to be seen.
 pub async fn follow_seeds(context: &Context, upgrade: &str, active: bool) {
     let known = context.seeds.known().await;
-    let mut watches = context
-        .trigger
-        .seeds
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut watches = lock(&context.trigger.seeds);
     if active {
         watches.wanted_by.insert(upgrade.to_owned());
     } else {
@@ -312,8 +309,9 @@ mod tests {
         });
         let client = bounded_list(&Client::new(service, "kubermatic"), 3);
         let api = Api::<PartialObjectMeta<Deployment>>::default_namespaced(client);
-        let changes: Vec<()> = changes(api, watcher::Config::default()).collect().await;
-        assert!(changes.is_empty());
+        let changes = changes(api, watcher::Config::default()).collect::<Vec<()>>();
+        let changes = tokio::time::timeout(Duration::from_secs(30), changes).await;
+        assert!(changes.expect("the watch ends").is_empty());
         assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 }

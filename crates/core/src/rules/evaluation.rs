@@ -180,7 +180,7 @@ impl Evaluation {
     fn is_told_by_master(&self, kind: ItemKind, place: &str, target: &str) -> bool {
         let of_the_seed_alone = match kind {
             ItemKind::Webhook => true,
-            ItemKind::Release => target.split('/').nth(1) == Some("kube-system"),
+            ItemKind::Release => target.split('/').nth(1).is_none_or(|namespace| namespace == "kube-system"),
             _ => false,
         };
         kind.places() == Places::Both && self.shared.contains(place) && !of_the_seed_alone
@@ -197,7 +197,7 @@ impl Evaluation {
     }
 
     /// The seed's cluster is the master's: what is looked for on both counts for the seed's tallies, and is judged once, as the
-    /// master's.
+    /// master's, but for what only the seed tells: its webhook, and what is installed in `kube-system`.
     pub fn shared(&mut self, place: &str) {
         self.shared.insert(place.to_owned());
     }

@@ -312,6 +312,23 @@ facts! {
     }
 }
 
+impl SpecFacts {
+    /// A usual request, all of it read.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn usual() -> Self {
+        Self {
+            edition: None.into(),
+            maximum_parallel_reconciles: Some(3).into(),
+            backup_policy: "Required".to_owned().into(),
+            backup_storage: true.into(),
+            etcd_backups: true.into(),
+            seed_capacity: false.into(),
+            backup_key_in_cluster: false.into(),
+        }
+    }
+}
+
 facts! {
     /// What every object has by itself, and where it was found.
     ObjectFacts {

@@ -55,15 +55,7 @@ fn input() -> Input {
     Input {
         hops: vec![hop("2.30.6", "2.31.0")],
         started: false,
-        spec: SpecFacts {
-            edition: None.into(),
-            maximum_parallel_reconciles: Some(3).into(),
-            backup_policy: "Required".to_owned().into(),
-            backup_storage: true.into(),
-            etcd_backups: true.into(),
-            seed_capacity: false.into(),
-            backup_key_in_cluster: false.into(),
-        },
+        spec: SpecFacts::usual(),
         configured: ConfiguredVersions::default().into(),
         now: NOW,
     }

@@ -140,7 +140,7 @@ pub(super) async fn read(seeds: &[SeedReading]) -> BTreeMap<String, Result<Capac
     let readings = seeds.iter().filter_map(|seed| {
         let client = seed.client.as_ref().ok()?;
         let name = seed.seed.name_any();
-        let given_up = seed.given_up.clone();
+        let given_up = seed.clusters.given_up.clone();
         Some(async move {
             if let Some(why) = given_up {
                 return (name, Err(why));

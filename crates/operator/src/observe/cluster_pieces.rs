@@ -188,6 +188,7 @@ impl ClusterPieces {
                 .iter()
                 .find(|(_, cluster)| live(cluster))
                 .map(|(name, _)| name.clone()),
+            given_up: None,
         }
     }
 

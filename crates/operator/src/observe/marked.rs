@@ -19,6 +19,7 @@ use super::kinds::resources;
 use super::objects::pages;
 use super::observer::Observer;
 use crate::call::CallError;
+use crate::lock;
 
 /// Objects per page.
 const PAGE: u32 = 100;
@@ -80,10 +81,7 @@ async fn seed_clients(
             .and_then(Value::as_str)
             .unwrap_or_default();
         if evidence::is_reconciled_by(edition, name) {
-            names
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(name.to_owned());
+            lock(&names).push(name.to_owned());
         }
     };
     pages(
@@ -111,7 +109,7 @@ async fn clusters(client: &Client, seed: &str, before: &BTreeSet<&str>) -> Resul
         if let Some(mut marked) = marked(object, ItemKind::Cluster, &named) {
             let any_health = before.contains(marked.target.name.as_str());
             marked.waiting = waiting(object, &marked.seen, any_health);
-            found.lock().unwrap_or_else(PoisonError::into_inner).push(marked);
+            lock(&found).push(marked);
         }
     };
     let url = DynamicObject::url_path(&ApiResource::erase::<Cluster>(&()), None);
@@ -129,7 +127,7 @@ async fn list(
     let found = Mutex::new(Vec::new());
     let show = |object: &Value| {
         let marked = marked(object, kind, named);
-        found.lock().unwrap_or_else(PoisonError::into_inner).extend(marked);
+        lock(&found).extend(marked);
     };
     let url = DynamicObject::url_path(resource, namespace);
     let what = format!("{} of the master", resource.plural);

@@ -1,6 +1,6 @@
 //! Reads the objects that rules look at and shows each of them, page by page. Reading only.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -17,6 +17,7 @@ use super::kinds::{Resource, Scope, resources};
 use super::place::Place;
 use super::survey::{NAME, OBJECTS};
 use crate::call::{CallError, call};
+use crate::lock;
 use crate::permissions::{CHART_NAMESPACES, NAMESPACE};
 
 /// Objects per page.
@@ -29,19 +30,15 @@ const PARALLEL_LISTS: usize = 2;
 /// Is shown an object.
 pub(super) type Show<'a> = &'a (dyn Fn(&Value) + Send + Sync);
 
-/// What several readers feed.
-pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// One page of any list.
 #[derive(Deserialize)]
 struct Page<'text> {
     #[serde(default)]
     metadata: PageMetadata,
-    /// Where they stand in the text: only one object at a time becomes a tree.
-    #[serde(default, borrow)]
-    items: Vec<&'text RawValue>,
+    /// Where they stand in the text: only one object at a time becomes a tree. `None` = null, which is how Go may write that there
+    /// are none; an answer without the field is no list.
+    #[serde(borrow, deserialize_with = "Option::deserialize")]
+    items: Option<Vec<&'text RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -138,8 +135,7 @@ pub(super) async fn pages(
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    let what = what.to_owned();
-    Err(CallError::Endless { what, pages })
+    Err(CallError::endless(what, pages))
 }
 
 /// Shows every object of a page and says where the next one begins.
@@ -149,7 +145,7 @@ fn show_page(what: &str, text: &str, show: Show<'_>) -> Result<Option<String>, C
         what: what.to_owned(),
         source: Box::new(kube::Error::SerdeError(error)),
     })?;
-    for text in page.items {
+    for text in page.items.unwrap_or_default() {
         if text.get().len() > OBJECT {
             return Err(unusable("the answer holds an object that is too large"));
         }

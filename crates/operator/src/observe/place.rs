@@ -134,15 +134,14 @@ impl Place {
     /// Nothing more comes.
     pub(super) fn end(mut self) -> Evaluation {
         let objects = std::mem::take(&mut self.pods);
-        let pods: Vec<Pod> = objects.iter().filter_map(typed).collect();
-        for object in &objects {
-            let described = Object::new(ItemKind::Pod, &self.name, object);
-            let pod = pods.iter().find(|pod| {
-                pod.metadata.name.as_deref() == Some(described.name)
-                    && pod.metadata.namespace.as_deref() == described.namespace
-            });
-            let facts = pod.map(|pod| pod_facts(pod, &pods)).unwrap_or_default();
-            self.evaluation.object(&described.with(&facts));
+        let pods: Vec<Option<Pod>> = objects.iter().map(typed).collect();
+        let mut siblings: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+        for pod in pods.iter().flatten() {
+            siblings.entry(owner(pod).unwrap_or_default()).or_default().push(pod);
+        }
+        for (object, pod) in objects.iter().zip(&pods) {
+            let facts = pod.as_ref().map(|pod| pod_facts(pod, &siblings)).unwrap_or_default();
+            self.show_with(ItemKind::Pod, object, &facts);
         }
         self.evaluation
     }
@@ -166,7 +165,7 @@ fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
     }
 }
 
-fn pod_facts(pod: &Pod, all: &[Pod]) -> PodFacts {
+fn pod_facts(pod: &Pod, siblings: &BTreeMap<&str, Vec<&Pod>>) -> PodFacts {
     let status = pod.status.clone().unwrap_or_default();
     let containers = status.container_statuses.unwrap_or_default();
     let everything = containers.iter().chain(status.init_container_statuses.iter().flatten());
@@ -177,7 +176,7 @@ fn pod_facts(pod: &Pod, all: &[Pod]) -> PodFacts {
         ready: (!containers.is_empty() && containers.iter().all(|container| container.ready)).into(),
         waiting_reason: waiting.into(),
         ours: is_ours(pod.labels()).into(),
-        superseded: superseded(pod, all).into(),
+        superseded: superseded(pod, siblings).into(),
     }
 }
 
@@ -187,26 +186,22 @@ fn is_ours(labels: &BTreeMap<String, String>) -> bool {
         || labels.get("app.kubernetes.io/name").map(String::as_str) == Some("kkp-upgrade-operator")
 }
 
+/// UID of what made the Pod.
+fn owner(pod: &Pod) -> Option<&str> {
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    Some(&owner.uid)
+}
+
 /// A failed Pod whose owner has made another one since that runs or has succeeded.
-fn superseded(pod: &Pod, all: &[Pod]) -> bool {
-    let phase = |pod: &Pod| {
-        pod.status
-            .as_ref()
-            .and_then(|status| status.phase.clone())
-            .unwrap_or_default()
-    };
-    let owner = |pod: &Pod| {
-        pod.owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.clone())
-    };
+fn superseded(pod: &Pod, siblings: &BTreeMap<&str, Vec<&Pod>>) -> bool {
+    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
     let made = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let Some(mine) = owner(pod) else { return false };
+    let Some(all) = owner(pod).and_then(|owner| siblings.get(owner)) else {
+        return false;
+    };
     phase(pod) == "Failed"
         && all.iter().any(|other| {
-            owner(other).as_ref() == Some(&mine)
-                && made(other) >= made(pod)
+            made(other) >= made(pod)
                 && other.metadata.uid != pod.metadata.uid
                 && matches!(phase(other).as_str(), "Running" | "Succeeded")
         })

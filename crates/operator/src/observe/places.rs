@@ -11,9 +11,10 @@ use kube::Client;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::objects::{self, is_read_at, lock};
+use super::objects::{self, is_read_at};
 use super::place::Place;
 use super::releases;
+use crate::lock;
 
 /// Clusters that are read at the same time.
 const PARALLEL_PLACES: usize = 8;
@@ -111,6 +112,9 @@ async fn read_releases(client: &Client, place: &Mutex<Place>, kinds: &[ItemKind]
     }
     let (name, with_payload) = {
         let mut place = lock(place);
+        if let Some(why) = place.given_up().map(str::to_owned) {
+            return place.unreadable(ItemKind::Release, &why);
+        }
         let with_payload = place.evaluation().reads_documents(ItemKind::Release);
         (place.name().to_owned(), with_payload)
     };

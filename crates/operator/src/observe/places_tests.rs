@@ -6,11 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
-use kkp_upgrade_core::rules::{Catalogue, Finding, Hop, Input, Stage};
-use kkp_upgrade_core::version::KkpVersion;
+use kkp_upgrade_core::facts::Known;
+use kkp_upgrade_core::rules::Finding;
 use kube::client::Body;
 use serde_json::json;
 
+use super::super::tests::preflight;
 use super::super::user_clusters::{Judged, UserClusters};
 use super::*;
 use crate::cluster_views::ClusterViews;
@@ -55,30 +56,11 @@ fn seed(broken: &'static str, asked: Arc<Mutex<Vec<String>>>) -> Client {
     Client::new(service, "kubermatic")
 }
 
-fn connection(client: Client) -> SeedConnection {
-    SeedConnection {
-        client,
-        cluster_uid: "seed".to_owned(),
-        identity: (String::new(), String::new()),
-        certificate_ends: None,
-    }
-}
-
 fn judged() -> Judged {
     Judged {
         target: "v2.31.0".to_owned(),
         worker_name: String::new(),
     }
-}
-
-fn evaluation() -> Evaluation {
-    let (from, to) = (KkpVersion::new(2, 30, 6), KkpVersion::new(2, 31, 0));
-    let input = Input {
-        hops: vec![Hop { from, to }],
-        now: "2026-06-01T00:00:00Z".parse().unwrap(),
-        ..Input::default()
-    };
-    Evaluation::new(&Catalogue::embedded_shared().unwrap(), &[Stage::Preflight], &input)
 }
 
 fn search() -> Search {
@@ -92,8 +74,8 @@ fn search() -> Search {
 /// passed by then.
 async fn found(broken: &'static str, evidence_first: bool) -> (Vec<Finding>, Vec<String>) {
     let asked = Arc::default();
-    let connection = connection(seed(broken, Arc::clone(&asked)));
-    let mut evaluation = evaluation();
+    let connection = SeedConnection::of_a_test(seed(broken, Arc::clone(&asked)));
+    let mut evaluation = preflight();
     let place = Place::new("eu".to_owned(), evaluation.part());
     let place = if evidence_first {
         let (judged, before) = (judged(), BTreeSet::new());
@@ -145,20 +127,53 @@ async fn what_the_evidence_could_not_read_is_undecided_for_the_rules() {
     }
 }
 
+/// A seed that answers everything with this.
+fn always(answer: &Value, asked: Arc<Mutex<Vec<String>>>) -> Client {
+    let answer = answer.to_string();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        lock(&asked).push(request.uri().path().to_owned());
+        let answer = Response::new(Body::from(answer.clone().into_bytes()));
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    Client::new(service, "kubermatic")
+}
+
+#[tokio::test]
+async fn what_is_no_list_of_user_clusters_is_none_that_is_empty() {
+    let count = async |answer: Value| {
+        let connection = SeedConnection::of_a_test(always(&answer, Arc::default()));
+        let (judged, before) = (judged(), BTreeSet::new());
+        let read = UserClusters::read(None, &connection, "eu", &judged, &before, None);
+        Box::pin(read).await.0.counts
+    };
+    for empty in [json!({"metadata": {}, "items": []}), json!({"items": null})] {
+        let counts = count(empty).await;
+        assert!(matches!(&counts, Known::Is(counts) if counts.total == 0), "{counts:?}");
+    }
+    for strange in [json!({}), json!({"metadata": {}}), json!({"items": {}})] {
+        let counts = count(strange).await;
+        assert!(matches!(counts, Known::Unknown(_)), "{counts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_seed_whose_user_clusters_have_no_end_is_given_up() {
+    let more = json!({"metadata": {"continue": "more"}, "items": []});
+    let connection = SeedConnection::of_a_test(always(&more, Arc::default()));
+    let (judged, before) = (judged(), BTreeSet::new());
+    let read = UserClusters::read(None, &connection, "eu", &judged, &before, None);
+    let given_up = Box::pin(read).await.0.given_up;
+    assert!(given_up.as_deref().is_some_and(|why| why.contains("the list has no end")), "{given_up:?}");
+}
+
 #[tokio::test]
 async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = Arc::clone(&asked);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        lock(&heard).push(request.uri().path().to_owned());
-        let page = json!({"metadata": {"continue": "more"}, "items": []}).to_string();
-        async move { Ok::<_, Infallible>(Response::new(Body::from(page.into_bytes()))) }
-    });
-    let mut evaluation = evaluation();
+    let client = always(&json!({"metadata": {"continue": "more"}, "items": []}), Arc::clone(&asked));
+    let mut evaluation = preflight();
     let place = Place::new("eu".to_owned(), evaluation.part());
-    let client = Client::new(service, "kubermatic");
     let search = Search {
-        kinds: [ItemKind::Pod, ItemKind::Cluster].into(),
+        kinds: [ItemKind::Pod, ItemKind::Cluster, ItemKind::Release].into(),
         ..search()
     };
     for part in read(vec![(place, client)], &search, &evaluation).await {
@@ -168,7 +183,7 @@ async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
     assert_eq!(asked.len(), 1000, "as many pages as one list may have");
     assert!(asked.iter().all(|path| path == LISTS[2]), "{:?}", asked.last());
     let findings = evaluation.finish();
-    for kind in [ItemKind::Cluster, ItemKind::Pod] {
+    for kind in [ItemKind::Cluster, ItemKind::Pod, ItemKind::Release] {
         let words = format!("{kind} could not be read: clusters of eu: the list has no end after 1000 pages");
         let told = |finding: &Finding| finding.unknown && finding.target == "eu" && finding.message.contains(&words);
         assert!(findings.iter().any(told), "{words}: {findings:?}");
@@ -177,7 +192,7 @@ async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
 
 #[tokio::test]
 async fn a_task_that_breaks_off_leaves_its_place_undecided() {
-    let mut evaluation = evaluation();
+    let mut evaluation = preflight();
     let broken = std::future::poll_fn(|_| -> Poll<Evaluation> { panic!("a defect") });
     let part = in_a_task("eu", &search(), &evaluation, broken).await;
     evaluation.absorb(part);
@@ -194,7 +209,7 @@ async fn a_task_that_breaks_off_leaves_its_place_undecided() {
 #[tokio::test]
 async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let connection = connection(seed("", Arc::clone(&asked)));
+    let connection = SeedConnection::of_a_test(seed("", Arc::clone(&asked)));
     let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
     let (judged, before) = (judged(), BTreeSet::new());
     let known = || views.known("eu", &connection, &judged.target, "").is_some();
@@ -211,10 +226,13 @@ async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
 
 #[tokio::test]
 async fn a_seed_whose_user_clusters_cannot_be_read_is_not_watched() {
-    let connection = connection(seed("/clusters", Arc::default()));
-    let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
-    let (judged, before) = (judged(), BTreeSet::new());
-    let read = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
-    drop(Box::pin(read).await);
-    assert!(views.known("eu", &connection, &judged.target, "").is_none());
+    for broken in ["/clusters", "/addons", "/deployments"] {
+        let connection = SeedConnection::of_a_test(seed(broken, Arc::default()));
+        let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
+        let (judged, before) = (judged(), BTreeSet::new());
+        let read = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
+        drop(Box::pin(read).await);
+        let view = views.known("eu", &connection, &judged.target, "");
+        assert!(view.is_none(), "{broken}");
+    }
 }

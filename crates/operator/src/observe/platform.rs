@@ -77,20 +77,22 @@ async fn try_read(
     };
     let backup_key = backup_key::read(observer, request, status, needs).await;
     let asked = asked(request, needs.rules.as_ref(), version, observer.catalogue);
-    let evaluation = asked.as_ref().ok().map(|(request, rules, hop, catalogue)| {
+    let asked = asked.map(|(request, rules, hop, catalogue)| {
         let beginning = Beginning {
             catalogue: &catalogue.catalogue,
             configuration,
             backup_key_in_cluster: backup_key::is_in_cluster(request, &backup_key),
         };
-        begin(observer, request, status, (*hop, rules), &beginning, now)
+        let evaluation = begin(observer, request, status, (hop, rules), &beginning, now);
+        (request, rules, hop, catalogue, evaluation)
     });
+    let evaluation = asked.as_ref().ok().map(|(.., evaluation)| evaluation);
     let mut readings = seeds::read(
         observer,
         (&found.namespace, &master_uid),
         all,
         status,
-        (target.as_deref(), evaluation.as_ref()),
+        (target.as_deref(), evaluation),
     )
     .await;
     let looks = needs.installer.is_some() || needs.rules.is_some();
@@ -126,8 +128,8 @@ async fn try_read(
             None => Known::NotRead,
         },
     };
-    let findings = match (asked, evaluation) {
-        (Ok((request, rules, hop, catalogue)), Some(evaluation)) => {
+    let findings = match asked {
+        Ok((request, rules, hop, catalogue, evaluation)) => {
             let begun = readings.iter_mut().filter_map(|reading| reading.place.take());
             let begun = begun.map(|place| (place.name().to_owned(), place)).collect();
             let seeds: Vec<SeedReading> = readings.into_iter().map(|reading| reading.reading).collect();
@@ -143,8 +145,7 @@ async fn try_read(
             let installer = installer.as_ref();
             Known::Is(Box::pin(findings(observer, request, (hop, rules), begun, parts, installer, now)).await)
         }
-        (Err(unasked), _) => unasked,
-        (Ok(_), None) => Known::NotRead,
+        Err(unasked) => unasked,
     };
     Ok((platform, findings))
 }

@@ -2,7 +2,7 @@
 //!
 //! Only for rounds whose decision is looked at again before anything is touched: [`Needs::recent`] says which.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kkp_upgrade_core::decide::Needs;
@@ -10,6 +10,8 @@ use kkp_upgrade_core::facts::{PlatformFacts, SeedFacts};
 use kkp_upgrade_core::request::Request;
 use kkp_upgrade_core::rules::Finding;
 use kkp_upgrade_core::status::{CatalogueStatus, Status};
+
+use crate::lock;
 
 /// How long a look may stand for another one: about as long as the steps from the plan to the first backup take.
 pub(crate) const RECENT: Duration = Duration::from_secs(10);
@@ -73,13 +75,9 @@ impl RecentLook {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Look>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What the last look found, where it asked the same and is recent.
     pub(super) fn answer(&self, question: &Question) -> Option<(PlatformFacts, Vec<Finding>)> {
-        let mut last = self.lock();
+        let mut last = lock(&self.last);
         // An old one may be large, and nobody asks for it again.
         last.take_if(|look| look.began.elapsed() >= self.trusted);
         let look = last.as_ref().filter(|look| look.question == *question)?;
@@ -88,7 +86,7 @@ impl RecentLook {
 
     /// Keeps a look that began at `began`. One that did not see everything stands for no other.
     pub(super) fn keep(&self, question: Question, began: Instant, platform: &PlatformFacts, findings: &[Finding]) {
-        *self.lock() = is_whole(platform, findings).then(|| Look {
+        *lock(&self.last) = is_whole(platform, findings).then(|| Look {
             question,
             began,
             platform: platform.clone(),
@@ -195,6 +193,6 @@ mod tests {
         let past = RecentLook::new(Duration::ZERO);
         past.keep(question("u", 1, 0), Instant::now(), &platform(), &[]);
         assert!(past.answer(&question("u", 1, 0)).is_none());
-        assert!(past.lock().is_none(), "nothing is kept for nobody");
+        assert!(lock(&past.last).is_none(), "nothing is kept for nobody");
     }
 }

@@ -16,6 +16,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use super::capacity::Capacity;
+use super::kinds::resources;
 use super::observer::Observer;
 use super::place::Place;
 use super::places::{self, Search};
@@ -55,15 +56,13 @@ pub(super) struct SeedReading {
     pub(super) certificate_ends: Option<Timestamp>,
     pub(super) survey: Survey,
     pub(super) clusters: UserClusters,
-    /// Why nothing more is to be read of it in this round.
-    pub(super) given_up: Option<String>,
 }
 
 impl SeedReading {
     /// The client, where more can and may be read of the seed in this round.
     pub(super) fn more(&self) -> Result<&Client, &str> {
         let client = self.client.as_ref().map_err(String::as_str)?;
-        self.given_up.as_deref().map_or(Ok(client), Err)
+        self.clusters.given_up.as_deref().map_or(Ok(client), Err)
     }
 }
 
@@ -144,15 +143,15 @@ pub(super) async fn evaluate(
         }
     }
     let kinds: Vec<ItemKind> = evaluation.kinds().collect();
-    // The insides of user clusters are no objects of the seed.
-    let objects = kinds.iter().filter(|kind| **kind != ItemKind::UserCluster);
+    let read_here = |kind: &&ItemKind| **kind == ItemKind::Release || !resources(**kind).is_empty();
+    let objects = kinds.iter().filter(read_here);
     let [_, (_, values)] = &reading.documents;
     let search = Search {
         kinds: objects.copied().collect(),
         values: Arc::new(values.clone()),
     };
     for seed in reading.seeds {
-        if let Some(why) = &seed.given_up {
+        if let Some(why) = &seed.clusters.given_up {
             search.unread(&mut evaluation, &seed.seed.name_any(), why);
         }
     }

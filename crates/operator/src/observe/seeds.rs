@@ -96,7 +96,6 @@ async fn read_seed(
             client: client.map_err(Clone::clone),
             survey: surveyed.survey,
             clusters: surveyed.clusters,
-            given_up: surveyed.given_up,
         },
         connection: connection.ok(),
         surveyed: target.is_some(),
@@ -109,8 +108,6 @@ struct Surveyed {
     survey: Survey,
     clusters: UserClusters,
     place: Option<Place>,
-    /// Why nothing more is to be read of it in this round.
-    given_up: Option<String>,
 }
 
 impl Surveyed {
@@ -120,7 +117,6 @@ impl Surveyed {
             survey: Survey::unreadable(why),
             clusters: UserClusters::unreadable(why),
             place: None,
-            given_up: None,
         }
     }
 
@@ -128,7 +124,7 @@ impl Surveyed {
     fn late(name: &str) -> Self {
         let why = format!("seed {name}: not read within {} s", SEED_TIME.as_secs());
         Self {
-            given_up: Some(why.clone()),
+            clusters: UserClusters::given_up(&why),
             ..Self::unread(&why)
         }
     }
@@ -154,19 +150,23 @@ async fn survey_seed(
     let began = Instant::now();
     let reading = async {
         let survey = Box::pin(Survey::read(&connection.client, namespace, &format!("seed {name}"))).await;
-        let controller = survey.deployment("kubermatic-seed-controller-manager").ok().flatten();
-        let worker_name = controller.map_or("", evidence::seed_worker_name).to_owned();
+        let controller = survey.deployment("kubermatic-seed-controller-manager");
+        let worker_name = controller.as_ref().ok().copied().flatten();
         let judged = Judged {
             target: target.to_owned(),
-            worker_name,
+            worker_name: worker_name.map_or("", evidence::seed_worker_name).to_owned(),
         };
-        let views = observer.views;
+        let views = observer.views.filter(|_| controller.is_ok());
         let (clusters, place) = Box::pin(UserClusters::read(views, connection, name, &judged, before, place)).await;
+        // Which clusters are this KKP's own is said by its controller: without it they pass by the rules and are not counted.
+        let clusters = match &controller {
+            Ok(_) => clusters,
+            Err(why) => clusters.uncounted(why),
+        };
         Surveyed {
             survey,
             clusters,
             place,
-            given_up: None,
         }
     };
     let read = tokio::time::timeout(SEED_TIME, reading).await;

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Response;
-use jiff::Timestamp;
 use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::request::Request;
-use kkp_upgrade_core::rules::{Catalogue, Field, Hop, Input, PlatformFacts, Stage};
-use kkp_upgrade_core::version::KkpVersion;
+use kkp_upgrade_core::rules::{Field, Finding, PlatformFacts};
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
 
 use super::super::rules::{Reading, evaluate};
+use super::super::tests::{NOW, preflight};
 use super::*;
 use crate::outside::Outside;
 use crate::seeds::SeedConnections;
@@ -37,13 +36,28 @@ fn silent() -> (SeedConnection, Arc<AtomicU32>) {
         counter.fetch_add(1, Ordering::Relaxed);
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
-    let connection = SeedConnection {
-        client: Client::new(service, "kubermatic"),
-        cluster_uid: "seed".to_owned(),
-        identity: (String::new(), String::new()),
-        certificate_ends: None,
-    };
-    (connection, asked)
+    (SeedConnection::of_a_test(Client::new(service, "kubermatic")), asked)
+}
+
+/// A seed with one user cluster of another KKP's, which does not say what it runs itself.
+fn with_a_foreign_cluster() -> SeedConnection {
+    let service = tower::service_fn(|request: http::Request<Body>| {
+        let (code, answer) = match request.uri().path() {
+            path if path.ends_with("/namespaces/kubermatic/deployments") => {
+                (500, json!({"kind": "Status", "status": "Failure", "message": "broken", "code": 500}))
+            }
+            path if path.ends_with("/clusters") => {
+                let metadata = json!({"name": "a", "labels": {"worker-name": "somebody"}});
+                (200, json!({"metadata": {}, "items": [{"metadata": metadata, "spec": {}}]}))
+            }
+            _ => (200, json!({"metadata": {}, "items": []})),
+        };
+        let answer = Response::builder()
+            .status(code)
+            .body(Body::from(answer.to_string().into_bytes()));
+        async move { Ok::<_, Infallible>(answer.unwrap()) }
+    });
+    SeedConnection::of_a_test(Client::new(service, "kubermatic"))
 }
 
 fn request() -> Request {
@@ -51,16 +65,6 @@ fn request() -> Request {
         "spec": {"targetVersion": "2.31.0", "checks": {"insideUserClusters": "Sample", "seedCapacity": "Requests"}}});
     let object: KKPUpgradeObject = serde_json::from_value(object).unwrap();
     Request::try_from(&object.parse_spec().unwrap()).unwrap()
-}
-
-fn evaluation(now: Timestamp) -> Evaluation {
-    let (from, to) = (KkpVersion::new(2, 30, 6), KkpVersion::new(2, 31, 0));
-    let input = Input {
-        hops: vec![Hop { from, to }],
-        now,
-        ..Input::default()
-    };
-    Evaluation::new(&Catalogue::embedded_shared().unwrap(), &[Stage::Preflight], &input)
 }
 
 fn reading(surveyed: Surveyed, connection: &SeedConnection) -> SeedReading {
@@ -71,17 +75,16 @@ fn reading(surveyed: Surveyed, connection: &SeedConnection) -> SeedReading {
         certificate_ends: None,
         survey: surveyed.survey,
         clusters: surveyed.clusters,
-        given_up: surveyed.given_up,
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
     let (master, (connection, asked)) = (master(), silent());
-    let (seeds, outside, catalogue) = (SeedConnections::default(), Outside::default(), Known::NotRead);
+    let seeds = SeedConnections::knowing("eu", connection.clone());
+    let (outside, catalogue) = (Outside::default(), Known::NotRead);
     let observer = Observer::of_a_reader(&master, "kubermatic", None, &catalogue, &seeds, &outside);
-    let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
-    let evaluation = evaluation(now);
+    let evaluation = preflight();
     let place = Place::new("eu".to_owned(), evaluation.part());
     let began = tokio::time::Instant::now();
     let before = BTreeSet::new();
@@ -95,7 +98,7 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
     ));
     let surveyed = surveyed.await;
     let why = "seed eu: not read within 20 s";
-    assert_eq!(surveyed.given_up.as_deref(), Some(why));
+    assert_eq!(surveyed.clusters.given_up.as_deref(), Some(why));
     let seeds = [reading(surveyed, &connection)];
     let (took, times) = (began.elapsed(), asked.load(Ordering::Relaxed));
     let reading = Reading {
@@ -109,7 +112,7 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
         capacities: super::super::capacity::read(&seeds).await,
     };
     let nothing_begun = (evaluation, BTreeMap::new());
-    let findings = Box::pin(evaluate(&observer, &request(), nothing_begun, &reading, now)).await;
+    let findings = Box::pin(evaluate(&observer, &request(), nothing_begun, &reading, NOW.parse().unwrap())).await;
     assert_eq!((began.elapsed(), asked.load(Ordering::Relaxed)), (took, times));
     let of = |rule: &str| {
         findings
@@ -119,4 +122,27 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
     let unsupported = of("cluster-version-unsupported").expect("a rule about every user cluster");
     assert!(unsupported.unknown && unsupported.blocks(), "{unsupported:?}");
     assert!(unsupported.message.contains(why), "{unsupported:?}");
+    let inside = |finding: &Finding| finding.unknown && finding.message.contains("usercluster could not be read");
+    let inside = findings.iter().find(|finding| inside(finding) && finding.target == "eu");
+    assert!(inside.is_some_and(|finding| finding.message.contains(why)), "{inside:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_says_which_user_clusters_count_none_is_counted() {
+    let (master, connection) = (master(), with_a_foreign_cluster());
+    let (seeds, outside, catalogue) = (SeedConnections::default(), Outside::default(), Known::NotRead);
+    let observer = Observer::of_a_reader(&master, "kubermatic", None, &catalogue, &seeds, &outside);
+    let evaluation = preflight();
+    let place = Place::new("eu".to_owned(), evaluation.part());
+    let before = BTreeSet::new();
+    let seed = (&connection, "eu");
+    let surveyed = survey_seed(&observer, seed, "kubermatic", "v2.31.0", &before, Some(place));
+    let surveyed = Box::pin(surveyed).await;
+    let counts = &surveyed.clusters.counts;
+    assert!(
+        matches!(counts, Known::Unknown(why) if why.contains("Deployments of seed eu")),
+        "{counts:?}"
+    );
+    assert_eq!(surveyed.clusters.first.as_deref(), Some("a"));
+    assert!(surveyed.place.is_some(), "the rules have seen it");
 }

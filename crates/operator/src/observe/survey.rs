@@ -117,5 +117,5 @@ where
             Some(token) => parameters = parameters.continue_token(&token),
         }
     }
-    Err(CallError::Endless { what, pages })
+    Err(CallError::endless(what, pages))
 }

@@ -8,7 +8,7 @@ use kkp_upgrade_api::KKPUpgradeObject;
 use kkp_upgrade_core::decide::RuleNeeds;
 use kkp_upgrade_core::facts::{JobFacts, Known};
 use kkp_upgrade_core::request::Request as UpgradeRequest;
-use kkp_upgrade_core::rules::{Catalogue, Stage};
+use kkp_upgrade_core::rules::{Catalogue, Evaluation, Hop, Input, Stage};
 use kkp_upgrade_core::status::{Status, Step};
 use kkp_upgrade_core::version::KkpVersion;
 use kube::api::ListParams;
@@ -23,6 +23,20 @@ use crate::catalogue::Snapshot;
 use crate::context::{INTENT_ANNOTATION, UPGRADE_LABEL};
 use crate::execute::tests::fake_api::FakeApi;
 use crate::execute::tests::recording::context;
+
+/// When rules are asked.
+pub(super) const NOW: &str = "2026-06-01T00:00:00Z";
+
+/// The rules of a Preflight, nothing shown to them yet.
+pub(super) fn preflight() -> Evaluation {
+    let (from, to) = (KkpVersion::new(2, 30, 6), KkpVersion::new(2, 31, 0));
+    let input = Input {
+        hops: vec![Hop { from, to }],
+        now: NOW.parse().unwrap(),
+        ..Input::default()
+    };
+    Evaluation::new(&Catalogue::embedded_shared().unwrap(), &[Stage::Preflight], &input)
+}
 
 /// A server that has one object on each of three pages.
 fn paged() -> Client {

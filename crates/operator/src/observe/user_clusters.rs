@@ -16,10 +16,11 @@ use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster_pieces::{ClusterPieces, Unreadable};
-use super::objects::{PAGE, lock, pages};
+use super::objects::{PAGE, pages};
 use super::place::Place;
 use crate::call::CallError;
 use crate::cluster_views::ClusterViews;
+use crate::lock;
 use crate::seeds::SeedConnection;
 
 /// The user clusters of one seed.
@@ -29,6 +30,8 @@ pub(super) struct UserClusters {
     pub(super) unhealthy: Vec<String>,
     /// Name of one cluster, for the webhook probe.
     pub(super) first: Option<String>,
+    /// Why nothing more is to be read of the seed in this round.
+    pub(super) given_up: Option<String>,
 }
 
 impl UserClusters {
@@ -39,6 +42,24 @@ impl UserClusters {
             lagging: Vec::new(),
             unhealthy: Vec::new(),
             first: None,
+            given_up: None,
+        }
+    }
+
+    /// Nothing could be read, and it is of no use to try anything else of the seed.
+    pub(super) fn given_up(why: &str) -> Self {
+        Self {
+            given_up: Some(why.to_owned()),
+            ..Self::unreadable(why)
+        }
+    }
+
+    /// They were read, but nobody can say which of them count.
+    pub(super) fn uncounted(self, why: &str) -> Self {
+        Self {
+            first: self.first,
+            given_up: self.given_up,
+            ..Self::unreadable(why)
         }
     }
 
@@ -80,6 +101,7 @@ impl UserClusters {
                 }
                 (pieces.summary(seed, before, &unreadable), place)
             }
+            Ok(Err(endless @ CallError::Endless { .. })) => (Self::given_up(&endless.to_string()), None),
             Ok(Err(error)) => (Self::unreadable(&error.to_string()), None),
             Err(_) => {
                 let why = format!("user clusters of seed {seed}: the operator broke off reading them: see its log");
@@ -157,6 +179,9 @@ struct Live {
 }
 
 /// One read of everything, page by page; of each object only the verdict is kept, and what rules say about it.
+///
+/// # Errors
+/// When the Clusters cannot be read, or any list has no end.
 async fn live(client: Client, seed: String, pass: Mutex<Pass>) -> Result<Live, CallError> {
     let all = ListParams::default().limit(PAGE);
     let named = all.clone().fields("metadata.name=usercluster-controller");
@@ -173,10 +198,14 @@ async fn live(client: Client, seed: String, pass: Mutex<Pass>) -> Result<Live, C
     );
     let addons_read = addons.is_ok();
     clusters?;
-    let why = |result: Result<(), CallError>| result.err().map(|error| error.to_string());
+    let why = |read| match read {
+        Err(endless @ CallError::Endless { .. }) => Err(endless),
+        Err(error) => Ok(Some(error.to_string())),
+        Ok(()) => Ok(None),
+    };
     let unreadable = Unreadable {
-        controllers: why(controllers),
-        addons: why(addons),
+        controllers: why(controllers)?,
+        addons: why(addons)?,
     };
     let Pass { pieces, place, .. } = pass.into_inner().unwrap_or_else(PoisonError::into_inner);
     let place = place.filter(|_| addons_read).map(|mut place| {

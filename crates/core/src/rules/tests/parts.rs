@@ -175,6 +175,7 @@ fn a_seed_on_the_masters_cluster_tells_what_nobody_else_does() {
     evaluation.facts("eu/Cluster", &silent);
     evaluation.unreadable(ItemKind::Release, "eu/kube-system", "forbidden");
     evaluation.unreadable(ItemKind::Release, "eu/monitoring", "forbidden");
+    evaluation.unreadable(ItemKind::Release, "eu", "too late");
     let findings = evaluation.finish();
     let of = |rule: &str| {
         let own = findings.iter().filter(|finding| finding.rule == rule);
@@ -182,5 +183,5 @@ fn a_seed_on_the_masters_cluster_tells_what_nobody_else_does() {
     };
     assert_eq!(of("webhook-not-answering"), ["eu/Cluster"]);
     // The master tells of `monitoring`.
-    assert_eq!(of("helm-release-not-deployed"), ["eu/kube-system"]);
+    assert_eq!(of("helm-release-not-deployed"), ["eu", "eu/kube-system"]);
 }

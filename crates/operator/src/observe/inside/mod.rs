@@ -23,11 +23,11 @@ use kkp_upgrade_kkp::types::Cluster;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::objects::lock;
 use super::observer::Observer;
 use super::rules::SeedReading;
 use super::survey::each;
 use crate::call::CallError;
+use crate::lock;
 use crate::seeds::{SeedConnection, SeedConnections};
 
 /// User clusters of one seed that are looked into at the same time.
@@ -64,7 +64,7 @@ pub(super) async fn read(
     // Where nothing is asked for there is nothing to look at, which is no finding.
     lock(sink).visited(ItemKind::UserCluster, MASTER);
     let known = observer.seeds.known().await;
-    for (seed, why) in seeds.iter().filter_map(|seed| Some((seed, seed.given_up.as_ref()?))) {
+    for (seed, why) in seeds.iter().filter_map(|seed| Some((seed, seed.clusters.given_up.as_ref()?))) {
         if inside != Inside::None {
             lock(sink).unreadable(ItemKind::UserCluster, &seed.seed.name_any(), why);
         }
@@ -90,7 +90,8 @@ async fn read_seed(
     if inside == Inside::None {
         return;
     }
-    let all = tokio::time::timeout(TIME, clusters(seed, connection)).await;
+    let until = tokio::time::Instant::now() + TIME;
+    let all = tokio::time::timeout_at(until, clusters(seed, connection)).await;
     let late = |_| CallError::Deadline {
         what: format!("Clusters of seed {seed}"),
         deadline: TIME,
@@ -113,7 +114,7 @@ async fn read_seed(
         })
         .collect();
     let all = stream::iter(looks).buffer_unordered(PARALLEL).collect::<()>();
-    let late = match tokio::time::timeout(TIME, all).await {
+    let late = match tokio::time::timeout_at(until, all).await {
         Ok(()) => 0,
         Err(_) => count.saturating_sub(done.load(Ordering::Relaxed)),
     };

@@ -127,12 +127,7 @@ async fn look(asked: Inside, seed: Contents, inside: BTreeMap<&'static str, Clie
         Peer::UserCluster { seed, name } if seed == "eu" => inside.get(name.as_str()).cloned().unwrap_or(client),
         _ => client,
     }));
-    let connection = SeedConnection {
-        client: server(seed, requests.clone()),
-        cluster_uid: "seed".to_owned(),
-        identity: (String::new(), String::new()),
-        certificate_ends: None,
-    };
+    let connection = SeedConnection::of_a_test(server(seed, requests.clone()));
     let (from, to) = (KkpVersion::new(2, 30, 6), KkpVersion::new(2, 31, 0));
     let input = Input {
         hops: vec![Hop { from, to }],
