@@ -68,6 +68,8 @@ type Known = BTreeMap<(String, String), Arc<ClusterView>>;
 pub(crate) struct ClusterViews {
     known: Mutex<Known>,
     wake: watch::Sender<u64>,
+    /// Counts the rounds that have ended.
+    rounds: watch::Sender<u64>,
     trusted: Duration,
     first_lists: Arc<Semaphore>,
 }
@@ -92,6 +94,7 @@ impl ClusterViews {
         Self {
             known: Mutex::default(),
             wake,
+            rounds: watch::Sender::new(0),
             trusted,
             first_lists: Arc::new(Semaphore::new(FIRST_LISTS)),
         }
@@ -122,6 +125,12 @@ impl ClusterViews {
             known.insert((seed.to_owned(), target.to_owned()), view.clone());
             view
         })
+    }
+
+    /// A round has ended: the watches of views that were made in it begin. Each begins with a list of everything, which would hold up
+    /// the round.
+    pub(crate) fn begin(&self) {
+        self.rounds.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Ends all views: nothing is looked at any more.
@@ -199,7 +208,11 @@ impl ClusterViews {
     {
         let api = Api::<K>::all(bounded_list(client, OBJECTS.div_ceil(PAGE)));
         let (state, wake, first_lists) = (state.clone(), self.wake.clone(), self.first_lists.clone());
+        let mut rounds = self.rounds.subscribe();
         let task = async move {
+            if rounds.changed().await.is_err() {
+                return;
+            }
             let mut permit = first_lists.acquire().await.ok();
             let mut stream = std::pin::pin!(watcher(api, config.page_size(PAGE)).default_backoff());
             loop {

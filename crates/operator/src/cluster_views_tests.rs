@@ -188,6 +188,7 @@ async fn a_seed_whose_lists_have_no_end_is_not_asked_for_ever() {
     let connection = SeedConnection::of_a_test(Client::new(service, "kubermatic"));
     let views = ClusterViews::new(watch::channel(0).0, Duration::from_mins(1));
     let view = views.of("eu", &connection, TARGET, "");
+    views.begin();
     let all = 3 * OBJECTS.div_ceil(PAGE);
     while !view.tasks.iter().all(AbortHandle::is_finished) {
         assert!(asked.load(Ordering::Relaxed) <= all, "a list goes on");

@@ -217,6 +217,7 @@ pub async fn follow_seeds(context: &Context, upgrade: &str, active: bool) {
             .get(name)
             .is_some_and(|connection| connection.identity == *identity)
     });
+    context.trigger.views.begin();
     for (name, connection) in known {
         let sender = context.trigger.sender.clone();
         let namespace = context.namespace.clone();

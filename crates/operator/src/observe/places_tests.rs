@@ -206,8 +206,8 @@ async fn a_task_that_breaks_off_leaves_its_place_undecided() {
     assert_eq!(of("cluster-version-unsupported"), Some(true), "{findings:?}");
 }
 
-#[tokio::test]
-async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
+#[tokio::test(start_paused = true)]
+async fn a_seed_is_watched_behind_the_round_that_first_reads_it_and_not_beside_it() {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let connection = SeedConnection::of_a_test(seed("", Arc::clone(&asked)));
     let views = ClusterViews::new(tokio::sync::watch::channel(0).0, Duration::from_mins(1));
@@ -218,6 +218,12 @@ async fn a_seed_is_watched_behind_its_first_read_and_not_beside_it() {
     drop(Box::pin(read).await);
     assert_eq!(lock(&asked).len(), 4, "{asked:?}");
     assert!(known());
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(lock(&asked).len(), 4, "the round goes on: {asked:?}");
+    views.begin();
+    while lock(&asked).len() < 8 {
+        tokio::task::yield_now().await;
+    }
     views.end();
     let broken_off = UserClusters::read(Some(&views), &connection, "eu", &judged, &before, None);
     assert!(Box::pin(broken_off).now_or_never().is_none());
