@@ -51,6 +51,8 @@ pub enum Outcome {
     Failed,
     /// A person, Git or deletion ended the run and what had to be put back is put back.
     Aborted,
+    /// Backups have become too old while the run waited, and nothing has been installed since.
+    Outdated,
     /// The hop is done by evidence, and the route goes on.
     NextHop,
     /// A retry token was given.
@@ -69,9 +71,9 @@ impl Phase {
     /// The one transition function: the phase after `outcome`, or `None` where that outcome has no meaning.
     #[must_use]
     pub const fn next(self, outcome: Outcome) -> Option<Self> {
-        use Outcome::{Aborted, AlreadyThere, Failed, NewRun, NextHop, Retried, Succeeded};
+        use Outcome::{Aborted, AlreadyThere, Failed, NewRun, NextHop, Outdated, Retried, Succeeded};
         match (self, outcome) {
-            (Self::Preflight, Succeeded) => Some(Self::Backup),
+            (Self::Preflight, Succeeded) | (Self::Deploying, Outdated) => Some(Self::Backup),
             (Self::Preflight, AlreadyThere) | (Self::Verifying, Succeeded) => Some(Self::Done),
             (Self::Backup, Succeeded) => Some(Self::Deploying),
             (Self::Deploying, Succeeded) => Some(Self::Verifying),
@@ -95,7 +97,17 @@ impl Phase {
                 Self::Pending | Self::Preflight | Self::Backup | Self::Deploying | Self::Verifying | Self::Done,
                 Retried,
             )
-            | (Self::Backup | Self::Deploying | Self::Verifying, NewRun) => None,
+            | (Self::Backup | Self::Deploying | Self::Verifying, NewRun)
+            | (
+                Self::Pending
+                | Self::Preflight
+                | Self::Backup
+                | Self::Verifying
+                | Self::Done
+                | Self::Failed
+                | Self::Aborted,
+                Outdated,
+            ) => None,
         }
     }
 }

@@ -18,7 +18,9 @@ pub use plan::{
     Approval, CatalogueStatus, ConfigMapRef, FindingCounts, FindingStatus, PlanAwaiting, PlanPart, PlanStatus,
 };
 pub use run::{AbortStatus, Change, Ending, FailedIn, FixCount, HistoryEntry, Hop, PointOfNoReturn, Step, Throttle};
-pub use target::{BackupRecord, ClusterCounts, EtcdCounts, EtcdRun, Progress, RetentionRecord, SeedCluster, Target};
+pub use target::{
+    BackupRecord, ClusterCounts, Drift, EtcdCounts, EtcdRun, Progress, RetentionRecord, SeedCluster, Target,
+};
 pub(crate) use text::cut;
 pub use text::{MESSAGE_BYTES, message};
 

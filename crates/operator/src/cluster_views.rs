@@ -29,6 +29,9 @@ const FIRST_LISTS: usize = 4;
 /// How long a seed may be silent in its first list before another one may begin beside it: a dead seed holds up nobody.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
+/// How long a view stays that no round asks for: the run is at another version, or the Seed is gone.
+const UNASKED: Duration = Duration::from_mins(15);
+
 /// The kinds that are watched.
 const KINDS: usize = 3;
 
@@ -52,6 +55,8 @@ pub(crate) struct ClusterView {
     state: Arc<Mutex<State>>,
     lasts: Duration,
     identity: (String, String),
+    /// When a round last asked for it.
+    asked: Mutex<tokio::time::Instant>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -83,6 +88,7 @@ fn good(
     worker_name: &str,
 ) -> Option<Arc<ClusterView>> {
     let view = known.get(&(seed.to_owned(), target.to_owned()))?;
+    *lock(&view.asked) = tokio::time::Instant::now();
     let good = view.identity == connection.identity && lock(&view.state).pieces.is_about(target, worker_name);
     good.then(|| view.clone())
 }
@@ -138,9 +144,10 @@ impl ClusterViews {
         lock(&self.known).clear();
     }
 
-    /// Ends the views of connections that are not used any more.
+    /// Ends the views of connections that are not used any more, and those that nobody has asked for in a while.
     pub(crate) fn retain(&self, used: impl Fn(&str, &(String, String)) -> bool) {
-        lock(&self.known).retain(|(seed, _), view| used(seed, &view.identity));
+        let recent = |view: &ClusterView| lock(&view.asked).elapsed() < UNASKED;
+        lock(&self.known).retain(|(seed, _), view| used(seed, &view.identity) && recent(view));
     }
 
     fn start(&self, seed: &str, connection: &SeedConnection, target: &str, worker_name: &str) -> ClusterView {
@@ -192,6 +199,7 @@ impl ClusterViews {
             state,
             lasts: self.trusted + self.trusted * share / 16,
             identity: connection.identity.clone(),
+            asked: Mutex::new(tokio::time::Instant::now()),
             tasks,
         }
     }

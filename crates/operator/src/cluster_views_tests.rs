@@ -77,6 +77,7 @@ fn view(tag: &str) -> ClusterView {
         state,
         lasts: Duration::from_secs(30),
         identity: (String::new(), String::new()),
+        asked: Mutex::new(tokio::time::Instant::now()),
         tasks: Vec::new(),
     }
 }
@@ -173,6 +174,24 @@ fn a_view_is_trusted_for_a_while_after_a_live_read_only() {
         view.lasts = Duration::ZERO;
         assert!(view.pieces().is_none(), "{tag}: the watch may be frozen");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_round_asks_for_is_not_watched_for_ever() {
+    let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+    });
+    let connection = SeedConnection::of_a_test(Client::new(service, "kubermatic"));
+    let views = ClusterViews::new(watch::channel(0).0, Duration::from_mins(1));
+    views.of("eu", &connection, "v2.30.7", "");
+    views.of("eu", &connection, TARGET, "");
+    for _ in 0..2 {
+        tokio::time::advance(UNASKED * 2 / 3).await;
+        assert!(views.known("eu", &connection, TARGET, "").is_some());
+        views.retain(|_, _| true);
+    }
+    let of = |target| views.known("eu", &connection, target, "").is_some();
+    assert_eq!((of("v2.30.7"), of(TARGET)), (false, true));
 }
 
 #[tokio::test]

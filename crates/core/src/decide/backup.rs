@@ -2,6 +2,7 @@
 
 mod etcd;
 mod job;
+mod result;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 
 pub(super) use etcd::{begin as begin_etcd, is_due as etcd_is_due};
 use job::{Destination, intent, recipients, without_key};
+use result::{BackupResult, drifted, record};
 
 use super::gates::ask_again;
 use super::{Decision, StepName, round::Round};
@@ -23,30 +25,12 @@ use crate::status::{BackupRecord, Status};
 use crate::time::Time;
 use crate::timing::Timing;
 
-/// What a backup Job says in its termination message.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BackupResult {
-    path: String,
-    manifest_digest: String,
-    objects: i64,
-    bytes: i64,
-    /// Backups of this target in the storage; absent where they could not be counted.
-    #[serde(default)]
-    stored: Option<i64>,
-    /// Why not.
-    #[serde(default)]
-    uncounted: Option<String>,
-}
-
 /// Whether every target that needs a backup of its own has one, as far as status tells.
 pub(super) fn complete(request: &Request, status: &Status) -> bool {
     !request.backup.required
         || (!status.targets.is_empty() && status.targets.iter().all(|target| target.state != NEEDS_BACKUP))
 }
 
-/// Longest digest that status takes, in bytes.
-const DIGEST_BYTES: usize = 80;
 /// State of a target whose backup is still to be made.
 const NEEDS_BACKUP: &str = "Pending";
 /// State of a target that is covered by a verified backup.
@@ -68,13 +52,30 @@ fn longest_age(status: &Status, timing: &Timing) -> Duration {
 }
 
 /// The first target whose backup has to be renewed.
-fn too_old(round: &Round<'_>) -> Option<String> {
+fn too_old(round: &Round<'_>, request: &Request) -> Option<String> {
+    if !request.backup.required {
+        return None;
+    }
     let (now, longest_age) = (round.now(), longest_age(&round.status, round.timing));
     let old = round.status.targets.iter().find(|target| {
         let backup = target.backup.as_ref();
         backup.is_some_and(|backup| !fresh(backup, now, longest_age))
     });
     old.map(|target| target.name.clone())
+}
+
+/// Nothing is touched on the strength of a backup that is too old: a run that waited for that long renews it first.
+///
+/// # Errors
+/// The decision that leads back to the backups.
+pub(super) fn still_fresh<'a>(mut round: Round<'a>, request: &Request) -> Result<Round<'a>, Box<Decision>> {
+    let Some(target) = too_old(&round, request) else {
+        return Ok(round);
+    };
+    round.advance(Outcome::Outdated);
+    let text = format!("the backup of {target} has become too old while the run waited: it is made again");
+    round.event(false, Reason::BackingUp, text.clone());
+    Err(Box::new(round.again(Reason::BackingUp, &text)))
 }
 
 pub(super) fn decide(round: Round<'_>) -> Decision {
@@ -213,8 +214,8 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
             };
             round.watch(Reason::BackingUp, &text)
         }
-        Known::Is(JobFacts::Succeeded { uid, message }) => match serde_json::from_str::<BackupResult>(message) {
-            Ok(result) if result.manifest_digest.len() <= DIGEST_BYTES => {
+        Known::Is(JobFacts::Succeeded { uid, message }) => match BackupResult::proving(message) {
+            Ok(result) => {
                 record(&mut round, &target, result);
                 let text = format!("backup of {target} verified");
                 round.act(
@@ -226,13 +227,7 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
                     &text,
                 )
             }
-            Ok(_) | Err(_) => attempt_failed(
-                round,
-                &target,
-                job,
-                uid,
-                "the Job ended well and said nothing that proves a backup",
-            ),
+            Err(why) => attempt_failed(round, &target, job, uid, why),
         },
         Known::Is(JobFacts::Failed { uid, message }) => attempt_failed(round, &target, job, uid, message),
         unknown => {
@@ -240,45 +235,6 @@ fn follow_job(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
             round.retrying(&text)
         }
     }
-}
-
-fn record(round: &mut Round<'_>, target: &str, result: BackupResult) {
-    let already = round.status.target(target).is_some_and(|entry| {
-        entry.state == BACKED_UP
-            && entry
-                .backup
-                .as_ref()
-                .is_some_and(|backup| backup.digest == result.manifest_digest)
-    });
-    if already {
-        return;
-    }
-    round.event_about(
-        target,
-        Reason::BackupVerified,
-        format!(
-            "backup of {target} verified: {} objects in {}",
-            result.objects, result.path
-        ),
-    );
-    if let Some(why) = result.uncounted.filter(|_| round.timing.backups_to_keep > 0) {
-        let text = format!("older backups of {target} cannot be counted, so none is removed: {why}");
-        round.event(true, Reason::BackupRetentionFailed, text);
-    }
-    let record = BackupRecord {
-        stored: result.stored,
-        location: crate::status::message(&result.path),
-        digest: result.manifest_digest,
-        objects: result.objects,
-        bytes: result.bytes,
-        start_time: round.status.step.as_ref().and_then(|step| step.start_time),
-        verified_time: Some(round.time()),
-    };
-    round.status.update_target(target, |entry| {
-        entry.backup = Some(record);
-        BACKED_UP.clone_into(&mut entry.state);
-    });
-    round.status.last_progress_time = Some(round.time());
 }
 
 fn recreate(mut round: Round<'_>, request: &Request, platform: &PlatformFacts, target: &str) -> Decision {
@@ -341,7 +297,11 @@ fn look_again(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
             .iter()
             .filter(|target| target.backup.is_some())
             .count();
-        let text = format!("{count} verified backups");
+        let drifts = round.status.targets.iter().filter_map(|target| {
+            let drift = target.backup.as_ref()?.drift.as_ref()?;
+            Some(format!("; {}: {}", target.name, drifted(drift)))
+        });
+        let text = format!("{count} verified backups{}", drifts.collect::<String>());
         round.stage(
             ConditionType::BackupVerified,
             Truth::True,
@@ -357,7 +317,7 @@ fn look_again(mut round: Round<'_>, request: &Request, platform: &PlatformFacts)
         return round.working(Reason::Paused, "paused after the backup");
     }
     // Only now: a run that waits for a person must not make new backups every hour.
-    if let Some(target) = too_old(&round).filter(|_| request.backup.required) {
+    if let Some(target) = too_old(&round, request) {
         return start_job(round, request, platform, &target);
     }
     round.advance(Outcome::Succeeded);

@@ -1,6 +1,6 @@
 //! Deploying: limit, installer on the master, then master, seeds and user clusters converge. Pure.
 
-use super::backup::set_job;
+use super::backup::{set_job, still_fresh};
 use super::gates::ask_again;
 use super::{Decision, StepName, hop, prepare, round::Round, throttle, verifying};
 use crate::conditions::{ConditionType, Truth};
@@ -26,6 +26,10 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
         Some(StepName::UserClusters) => user_clusters(round, platform),
         _ if request.paused => round.working(Reason::Paused, "paused before the limit is set"),
         _ => {
+            let mut round = match still_fresh(round, request) {
+                Ok(round) => round,
+                Err(decision) => return *decision,
+            };
             if round.step() != Some(StepName::Throttle) {
                 round.enter_step(StepName::Throttle, None);
             }
@@ -49,32 +53,39 @@ fn master(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Deci
     start_installer(round, request, platform)
 }
 
-fn start_installer(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+/// What stops the start of an installer.
+///
+/// # Errors
+/// The decision that is taken instead.
+fn may_start<'a>(round: Round<'a>, request: &Request, platform: &PlatformFacts) -> Result<Round<'a>, Box<Decision>> {
     if request.paused {
-        return round.working(Reason::Paused, "paused before the installer");
+        return Err(Box::new(round.working(Reason::Paused, "paused before the installer")));
     }
     if throttle::foreign_hand(&round, platform).is_some() {
-        return throttle::contested(round, &platform.configuration);
+        return Err(Box::new(throttle::contested(round, &platform.configuration)));
     }
-    if let Some(late) = platform
-        .seeds
-        .iter()
-        .find(|seed| round.status.target(&seed.name).is_none())
+    let mut seeds = platform.seeds.iter();
+    if let Some(late) = seeds.find(|seed| round.status.target(&seed.name).is_none())
         && request.backup.required
     {
         let text = format!("seed {} came after the backups were made and has none", late.name);
-        return fail(round, Reason::BackupFailed, &text);
+        return Err(Box::new(fail(round, Reason::BackupFailed, &text)));
     }
-    let mut round = match ask_again(round, Reason::UpgradingMaster) {
-        Ok(round) => round,
-        Err(decision) => return *decision,
-    };
+    let mut round = ask_again(round, Reason::UpgradingMaster)?;
     let findings = round.facts.findings.value().map_or(&[][..], Vec::as_slice);
     if prepare::wanted(&round, findings).next().is_some() {
         // What a fix was to mend is there again, or has only now come up.
         let (reason, text) = prepare::enter(&mut round, request);
-        return round.again(reason, text);
+        return Err(Box::new(round.again(reason, text)));
     }
+    still_fresh(round, request)
+}
+
+fn start_installer(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+    let mut round = match may_start(round, request, platform) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
     let Known::Is(installer) = &platform.installer else {
         let text = format!("the installer cannot be prepared: {}", platform.installer.why_not());
         return round.retrying(&text);
@@ -162,7 +173,10 @@ fn follow_installer(mut round: Round<'_>, request: &Request, platform: &Platform
             _ if throttle::foreign_hand(&round, platform).is_some() => {
                 throttle::contested(round, &platform.configuration)
             }
-            Known::Is(installer) => create_installer(round, request, installer, attempt),
+            Known::Is(installer) => match still_fresh(round, request) {
+                Ok(round) => create_installer(round, request, installer, attempt),
+                Err(decision) => *decision,
+            },
             unknown => {
                 let text = format!("the installer cannot be prepared: {}", unknown.why_not());
                 round.retrying(&text)

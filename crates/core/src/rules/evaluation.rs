@@ -180,7 +180,10 @@ impl Evaluation {
     fn is_told_by_master(&self, kind: ItemKind, place: &str, target: &str) -> bool {
         let of_the_seed_alone = match kind {
             ItemKind::Webhook => true,
-            ItemKind::Release => target.split('/').nth(1).is_none_or(|namespace| namespace == "kube-system"),
+            ItemKind::Release => target
+                .split('/')
+                .nth(1)
+                .is_none_or(|namespace| namespace == "kube-system"),
             _ => false,
         };
         kind.places() == Places::Both && self.shared.contains(place) && !of_the_seed_alone

@@ -156,6 +156,28 @@ pub struct BackupRecord {
     #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<i64>,
+    /// What could not be compared with the cluster, because its API server had forgotten the revision of the backup each time;
+    /// absent = every object was found equal at that very revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// What changed between a backup and its comparison with the cluster, in objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Drift {
+    /// Not written since, compared and equal.
+    #[schemars(range(min = 0))]
+    pub compared: i64,
+    /// Written since.
+    #[schemars(range(min = 0))]
+    pub changed: i64,
+    /// New since.
+    #[schemars(range(min = 0))]
+    pub created: i64,
+    /// Gone since.
+    #[schemars(range(min = 0))]
+    pub deleted: i64,
 }
 
 /// What became of older backups when the run was done.

@@ -17,7 +17,7 @@ use crate::names;
 use crate::upgrade::Upgrade;
 use crate::world::World;
 
-/// A backup that is older than this when Deploying begins had to be made anew.
+/// A backup that is older than this when Deploying begins, or an installer is started, had to be made anew.
 const OLDEST_BACKUP: SignedDuration = SignedDuration::from_secs(3600 + 60);
 
 /// S1: the first change of the platform comes after Preflight passed and every target was backed up.
@@ -141,7 +141,7 @@ fn not_backed_up(upgrade: &Upgrade, world: &World, master: &str) -> Vec<String> 
 }
 
 /// S2: a backup is recorded only from a Job that ended well, with digest, objects and time; it is fresh when Deploying
-/// begins.
+/// begins, and when an installer is started.
 #[derive(Default)]
 pub(super) struct VerifiedBackup {
     /// (UID, target) of backup Jobs that are complete.
@@ -158,6 +158,15 @@ impl Property for VerifiedBackup {
             && let (Some(uid), Some(target)) = (label(job, names::UPGRADE_LABEL), label(job, names::TARGET_LABEL))
         {
             self.complete.insert((uid.to_owned(), target.to_owned()));
+        }
+        if let Some(write) = seen.write()
+            && write.verb == Verb::Create
+            && write.object.is("batch", "jobs")
+            && let Some(job) = write.after.as_deref()
+            && label(job, names::STEP_LABEL) == Some("installer")
+            && let Some(upgrade) = label(job, names::UPGRADE_LABEL).and_then(|uid| seen.world.upgrade(uid))
+        {
+            old_backups("the installer is started", upgrade, seen, report);
         }
         let Some((before, after)) = seen.change() else { return };
         if before.status.hop != after.status.hop {
@@ -188,19 +197,21 @@ impl Property for VerifiedBackup {
             }
         }
         if before.phase() == Some(Phase::Backup) && after.phase() == Some(Phase::Deploying) {
-            let old = |record: &BackupRecord| {
-                let verified = record.verified_time.map(Time::timestamp);
-                verified.is_some_and(|time| seen.time.duration_since(time) > OLDEST_BACKUP)
-            };
-            let targets = after.status.targets.iter();
-            for target in targets.filter(|target| target.backup.as_ref().is_some_and(old)) {
-                let text = format!(
-                    "Deploying begins with a backup of {} that is older than an hour",
-                    target.name
-                );
-                report.say("S2", after.title(), text);
-            }
+            old_backups("Deploying begins", after, seen, report);
         }
+    }
+}
+
+/// Says which backups had to be made anew before this.
+fn old_backups(what: &str, upgrade: &Upgrade, seen: &Seen<'_>, report: &mut Report) {
+    let old = |record: &BackupRecord| {
+        let verified = record.verified_time.map(Time::timestamp);
+        verified.is_some_and(|time| seen.time.duration_since(time) > OLDEST_BACKUP)
+    };
+    let targets = upgrade.status.targets.iter();
+    for target in targets.filter(|target| target.backup.as_ref().is_some_and(old)) {
+        let text = format!("{what} with a backup of {} that is older than an hour", target.name);
+        report.say("S2", upgrade.title(), text);
     }
 }
 

@@ -105,6 +105,8 @@ fn s2_verified_backup() {
     );
     let late = Story::whole().late("deploying", SignedDuration::from_hours(2));
     breaks("S2", "older than an hour", &late);
+    let waited = Story::whole().late("job", SignedDuration::from_hours(2));
+    breaks("S2", "the installer is started with a backup of", &waited);
 }
 
 #[test]

@@ -188,13 +188,21 @@ fn is_ours(labels: &BTreeMap<String, String>) -> bool {
 
 /// UID of what made the Pod.
 fn owner(pod: &Pod) -> Option<&str> {
-    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let owner = pod
+        .owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true))?;
     Some(&owner.uid)
 }
 
 /// A failed Pod whose owner has made another one since that runs or has succeeded.
 fn superseded(pod: &Pod, siblings: &BTreeMap<&str, Vec<&Pod>>) -> bool {
-    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let phase = |pod: &Pod| {
+        pod.status
+            .as_ref()
+            .and_then(|status| status.phase.clone())
+            .unwrap_or_default()
+    };
     let made = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let Some(all) = owner(pod).and_then(|owner| siblings.get(owner)) else {
         return false;

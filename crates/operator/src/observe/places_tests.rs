@@ -163,13 +163,21 @@ async fn a_seed_whose_user_clusters_have_no_end_is_given_up() {
     let (judged, before) = (judged(), BTreeSet::new());
     let read = UserClusters::read(None, &connection, "eu", &judged, &before, None);
     let given_up = Box::pin(read).await.0.given_up;
-    assert!(given_up.as_deref().is_some_and(|why| why.contains("the list has no end")), "{given_up:?}");
+    assert!(
+        given_up
+            .as_deref()
+            .is_some_and(|why| why.contains("the list has no end")),
+        "{given_up:?}"
+    );
 }
 
 #[tokio::test]
 async fn behind_a_list_that_has_no_end_nothing_more_is_read() {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let client = always(&json!({"metadata": {"continue": "more"}, "items": []}), Arc::clone(&asked));
+    let client = always(
+        &json!({"metadata": {"continue": "more"}, "items": []}),
+        Arc::clone(&asked),
+    );
     let mut evaluation = preflight();
     let place = Place::new("eu".to_owned(), evaluation.part());
     let search = Search {

@@ -43,12 +43,16 @@ fn silent() -> (SeedConnection, Arc<AtomicU32>) {
 fn with_a_foreign_cluster() -> SeedConnection {
     let service = tower::service_fn(|request: http::Request<Body>| {
         let (code, answer) = match request.uri().path() {
-            path if path.ends_with("/namespaces/kubermatic/deployments") => {
-                (500, json!({"kind": "Status", "status": "Failure", "message": "broken", "code": 500}))
-            }
+            path if path.ends_with("/namespaces/kubermatic/deployments") => (
+                500,
+                json!({"kind": "Status", "status": "Failure", "message": "broken", "code": 500}),
+            ),
             path if path.ends_with("/clusters") => {
                 let metadata = json!({"name": "a", "labels": {"worker-name": "somebody"}});
-                (200, json!({"metadata": {}, "items": [{"metadata": metadata, "spec": {}}]}))
+                (
+                    200,
+                    json!({"metadata": {}, "items": [{"metadata": metadata, "spec": {}}]}),
+                )
             }
             _ => (200, json!({"metadata": {}, "items": []})),
         };
@@ -112,7 +116,14 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
         capacities: super::super::capacity::read(&seeds).await,
     };
     let nothing_begun = (evaluation, BTreeMap::new());
-    let findings = Box::pin(evaluate(&observer, &request(), nothing_begun, &reading, NOW.parse().unwrap())).await;
+    let findings = Box::pin(evaluate(
+        &observer,
+        &request(),
+        nothing_begun,
+        &reading,
+        NOW.parse().unwrap(),
+    ))
+    .await;
     assert_eq!((began.elapsed(), asked.load(Ordering::Relaxed)), (took, times));
     let of = |rule: &str| {
         findings
@@ -123,8 +134,13 @@ async fn a_seed_that_has_used_up_its_time_is_not_asked_again_in_the_round() {
     assert!(unsupported.unknown && unsupported.blocks(), "{unsupported:?}");
     assert!(unsupported.message.contains(why), "{unsupported:?}");
     let inside = |finding: &Finding| finding.unknown && finding.message.contains("usercluster could not be read");
-    let inside = findings.iter().find(|finding| inside(finding) && finding.target == "eu");
-    assert!(inside.is_some_and(|finding| finding.message.contains(why)), "{inside:?}");
+    let inside = findings
+        .iter()
+        .find(|finding| inside(finding) && finding.target == "eu");
+    assert!(
+        inside.is_some_and(|finding| finding.message.contains(why)),
+        "{inside:?}"
+    );
 }
 
 #[tokio::test]

@@ -119,6 +119,12 @@ pub async fn measure(
     let store = Store::create()?;
     tell.say("backup: the first one, which does not count");
     let first = back_up(programs.operator, &seed, &store, FIRST).await?;
+    // Of the moment of the first backup, which is the one that is restored: the rounds write to the platform.
+    let before = if restore {
+        Some(Picture::take(&seed.client).await?)
+    } else {
+        None
+    };
     let mut rounds = Vec::new();
     for number in 1..=repeat {
         tell.say(&format!("backup: round {number} of {repeat}"));
@@ -132,11 +138,10 @@ pub async fn measure(
     );
     tell.say(&what);
     report(&rounds, &what, figures);
-    if !restore {
+    let Some(before) = before else {
         tell.say("backup: no restore, as asked for");
         return Ok(seed.lab.stop()?);
-    }
-    let before = Picture::take(&seed.client).await?;
+    };
     let uid = seed.uid().await?;
     seed.lab.stop()?;
     tell.say("backup: into an empty control plane");

@@ -87,6 +87,70 @@ fn a_pause_before_the_limit_changes_nothing() {
     assert_eq!(world.phase(), Phase::Done);
 }
 
+#[test]
+fn what_has_become_too_old_while_the_run_waited_is_made_again_before_anything_is_touched() {
+    let points: [(&str, fn(&World) -> bool, &str); 2] = [
+        (
+            "before the limit",
+            |world| world.phase() == Phase::Deploying,
+            "SetThrottle",
+        ),
+        (
+            "before the installer",
+            |world| {
+                let step = world.status.step.as_ref();
+                step.is_some_and(|step| step.name == "Master" && step.job.is_none())
+            },
+            "CreateJob installer",
+        ),
+    ];
+    for (name, point, next) in points {
+        let mut world = World::new();
+        world.until(point);
+        world.spec(|spec| spec.paused = true);
+        world.settle();
+        assert_eq!(
+            (world.phase(), world.reason().as_str()),
+            (Phase::Deploying, "Paused"),
+            "{name}"
+        );
+        world.now = world.now.checked_add(jiff::SignedDuration::from_hours(2)).unwrap();
+        world.spec(|spec| spec.paused = false);
+        world.until(|world| world.did("CreateJob backup eu 2") == 1);
+        assert_eq!(world.phase(), Phase::Backup, "{name}");
+        assert_eq!(world.did(next), 0, "{name}: {:?}", world.effects);
+        world.settle();
+        assert_eq!(world.phase(), Phase::Done, "{name}");
+        assert_eq!(world.did("CreateJob backup master 2"), 1, "{name}");
+    }
+}
+
+#[test]
+fn what_could_not_be_compared_is_told() {
+    let comparison = |compared: i64| {
+        let drift = serde_json::json!({"compared": compared, "changed": 3, "created": 2, "deleted": 1});
+        serde_json::json!({"unchanged": drift})
+    };
+    let mut world = World::new();
+    world.comparison = Some(comparison(6));
+    world.until(|world| world.phase() == Phase::Deploying);
+    let drift = world
+        .status
+        .target("eu")
+        .and_then(|eu| eu.backup.as_ref()?.drift.clone());
+    assert_eq!(drift.map(|drift| (drift.compared, drift.deleted)), Some((6, 1)));
+    let condition = world.status.condition(crate::conditions::ConditionType::BackupVerified);
+    let told = "6 objects were compared that have not been written since; 3 changed, 2 came and 1 went meanwhile";
+    assert!(
+        condition.is_some_and(|condition| condition.message.contains(told)),
+        "{condition:?}"
+    );
+    let mut world = World::new();
+    world.comparison = Some(comparison(0));
+    world.settle();
+    assert_eq!((world.phase(), world.did("SetThrottle")), (Phase::Failed, 0));
+}
+
 /// Recipients and reader of the backup Jobs that were made, by target.
 fn jobs(world: &World) -> Vec<(String, Vec<String>, Option<String>)> {
     let backups = world.jobs.values().filter_map(|job| match &job.intent.work {

@@ -99,6 +99,8 @@ pub(super) struct World {
     pub(super) clusters: i32,
     /// Hours by which the clock of the Jobs' node is ahead.
     pub(super) job_clock: i64,
+    /// How backups were compared with the cluster, as their Jobs say it; `None` = not said.
+    pub(super) comparison: Option<serde_json::Value>,
     /// Digest of what the plan's ConfigMap holds.
     pub(super) plan: Option<String>,
     /// Digest that backup Jobs tell.
@@ -229,6 +231,7 @@ impl World {
             largest: 0,
             clusters: 4,
             job_clock: 0,
+            comparison: None,
             plan: None,
             digest: "sha256:m".to_owned(),
             refused: None,

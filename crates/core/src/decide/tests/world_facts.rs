@@ -148,6 +148,9 @@ impl World {
         let more = self.retention.result(job);
         let fields = more.as_object().into_iter().flatten();
         fields.for_each(|(key, value)| result[key] = value.clone());
+        if let Some(comparison) = &self.comparison {
+            result["comparison"] = comparison.clone();
+        }
         result.to_string()
     }
 

@@ -64,7 +64,10 @@ pub(super) async fn read(
     // Where nothing is asked for there is nothing to look at, which is no finding.
     lock(sink).visited(ItemKind::UserCluster, MASTER);
     let known = observer.seeds.known().await;
-    for (seed, why) in seeds.iter().filter_map(|seed| Some((seed, seed.clusters.given_up.as_ref()?))) {
+    for (seed, why) in seeds
+        .iter()
+        .filter_map(|seed| Some((seed, seed.clusters.given_up.as_ref()?)))
+    {
         if inside != Inside::None {
             lock(sink).unreadable(ItemKind::UserCluster, &seed.seed.name_any(), why);
         }
