@@ -18,6 +18,8 @@ use crate::page::{PageSize, RawPage, place};
 /// The way out where nobody answers.
 const UNREACHABLE: &str =
     "see that the API server is reachable from this Pod, and that its certificate is the one of the kubeconfig";
+/// With these words apiextensions-apiserver begins what it says of a conversion that failed.
+const CONVERSION: &str = "conversion webhook for ";
 
 /// A cluster that is read from.
 #[derive(Clone)]
@@ -252,6 +254,9 @@ fn api_error(error: &kube::Error, subject: &Subject<'_>) -> BackupError {
         other => (None, innermost(other)),
     };
     let remedy = match code {
+        Some(500..) if message.contains(CONVERSION) => {
+            "bring back the conversion webhook that spec.conversion of the CRD names, or, if all its versions have the same fields, set the strategy there to None; then run the backup again"
+        }
         Some(401) => "the ServiceAccount's token is not accepted: renew the kubeconfig",
         Some(403) => "grant `get` and `list` on it to the ServiceAccount of the backup",
         Some(404) => "it went away, or the address is not a Kubernetes API server: run the backup again",

@@ -3,17 +3,17 @@
 //! Talks only to the store. Must never write anything to it that is not encrypted, never unpack to it, and never trust
 //! a size or a name in an archive.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
 
 use crate::BackupError;
+use crate::archive_walk::{ArchivePass, Inventory, hexadecimal};
 use crate::canonical::render_digest;
 use crate::key::{Opener, Recipients, RunKey, encrypt};
-use crate::ledger::{Difference, Ledger, LedgerWriter, broken};
+use crate::ledger::{Ledger, LedgerWriter, broken};
 use crate::manifest::{ArchiveRecord, Manifest, SealedObject};
-use crate::store::{ArchiveStream, AttemptFolder, Naming, NewArchive};
+use crate::store::{AttemptFolder, Naming, NewArchive};
 use crate::volume::ARCHIVE_FILE;
 
 /// Last entry of every archive: the digests of all others, as `sha256sum` writes and reads them.
@@ -169,105 +169,17 @@ pub(crate) fn check_archive(
     opener: &Opener,
     expected: Option<&Ledger>,
 ) -> Result<Ledger, BackupError> {
-    let ArchiveStream { reader, length, naming } = folder.open_archive()?;
-    let mut tally = Tally::new(reader);
-    let damaged = Damage {
-        naming: &naming,
-        short: length < manifest.archive.bytes,
+    let mut pass = ArchivePass::new(folder.open_archive()?, manifest);
+    let mut inventory = Inventory::new()?;
+    let walked = pass.walk(opener, |path, body| inventory.add(path, &hexadecimal(body)));
+    let listed = match (walked, expected) {
+        (Ok(listed), _) => listed,
+        (Err(error), Some(expected)) => return Err(inventory.name_extra(error, expected)),
+        (Err(error), None) => return Err(error),
     };
-    let found = read_entries(decrypted(opener, &naming, &mut tally), &damaged)?;
-    let listed = expected.unwrap_or(&found.listed);
-    match listed.difference(&found.entries).map_err(|error| broken(&error))? {
-        None => {}
-        Some(Difference::Changed(path)) => return Err(BackupError::DigestMismatch { path }),
-        Some(Difference::Missing(path)) => return Err(BackupError::MissingEntry { path }),
-        Some(Difference::Extra(path)) => return Err(BackupError::ExtraEntry { path }),
-    }
-    let mismatch = |reason: String| BackupError::ArchiveMismatch {
-        path: naming.path.clone(),
-        reason,
-    };
-    if found.listed.content_digest() != found.entries.content_digest() {
-        return Err(mismatch(format!("its {SUMS_ENTRY} is not that of its entries")));
-    }
-    if let Some(wrong) = manifest.miscounted(&found.counts) {
-        return Err(mismatch(wrong));
-    }
-    finish_file(&naming, &mut tally, &manifest.archive)?;
-    Ok(found.listed)
-}
-
-/// The archive without its encryption; a store that fails is no damage.
-pub(crate) fn decrypted<R: Read>(
-    opener: &Opener,
-    naming: &Naming,
-    archive: R,
-) -> Result<age::stream::StreamReader<BufReader<R>>, BackupError> {
-    let plain = opener.open(&naming.path, BufReader::new(archive));
-    plain.map_err(|error| naming.taken().unwrap_or(error))
-}
-
-/// What an archive holds.
-struct Found {
-    /// As digested.
-    entries: Ledger,
-    /// As its own list says.
-    listed: Ledger,
-    /// Number of objects by the first four parts of their paths.
-    counts: BTreeMap<String, u64>,
-}
-
-fn read_entries<R: Read>(
-    opened: Result<age::stream::StreamReader<R>, BackupError>,
-    damaged: &Damage<'_>,
-) -> Result<Found, BackupError> {
-    let mut after = "the start".to_owned();
-    let decoder = zstd::Decoder::new(opened?).map_err(|error| damaged.after(&after, &error))?;
-    let mut tar = tar::Archive::new(decoder);
-    let mut entries = LedgerWriter::new().map_err(|error| broken(&error))?;
-    let mut counts = BTreeMap::new();
-    let mut listed = None;
-    for entry in tar.entries().map_err(|error| damaged.after(&after, &error))? {
-        let mut entry = entry.map_err(|error| damaged.after(&after, &error))?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if listed.is_some() || entry.header().entry_type() != tar::EntryType::Regular {
-            return Err(BackupError::ExtraEntry { path });
-        }
-        if path == SUMS_ENTRY {
-            listed = Some(Ledger::parse(&mut entry).map_err(|error| damaged.after(&after, &error))?);
-            continue;
-        }
-        let mut body = Tally::new(io::sink());
-        io::copy(&mut entry, &mut body).map_err(|error| damaged.after(&after, &error))?;
-        let digest = render_digest(body.state);
-        let hexadecimal = digest.strip_prefix("sha256:").unwrap_or(&digest);
-        entries.add(hexadecimal, &path, "").map_err(|error| broken(&error))?;
-        *counts.entry(kind_of(&path)).or_default() += 1;
-        after = path;
-    }
-    read_padding(tar.into_inner()).map_err(|error| damaged.after(&after, &error))?;
-    Ok(Found {
-        entries: entries.finish().map_err(|error| broken(&error))?,
-        listed: listed.ok_or_else(|| BackupError::MissingEntry {
-            path: SUMS_ENTRY.to_owned(),
-        })?,
-        counts,
-    })
-}
-
-/// `objects/<group>/<version>/<plural>` of an entry.
-pub(crate) fn kind_of(path: &str) -> String {
-    path.split('/').take(4).collect::<Vec<_>>().join("/")
-}
-
-/// What may follow the last entry is at most padding; a bomb behind it is not unpacked. The end of the stream has to be
-/// seen: it is what says that nothing was cut off.
-pub(crate) fn read_padding(mut decoder: zstd::Decoder<'static, BufReader<impl Read>>) -> io::Result<()> {
-    let longest_padding = 1 << 20;
-    if io::copy(&mut (&mut decoder).take(longest_padding), &mut io::sink())? == longest_padding {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "data after the last entry"));
-    }
-    io::copy(&mut decoder.finish(), &mut io::sink()).map(drop)
+    let found = inventory.compare(&listed, expected, &folder.archive(), manifest)?;
+    pass.finish()?;
+    Ok(found)
 }
 
 /// Reads on to the end of the file and compares the file itself.
@@ -291,28 +203,4 @@ pub(crate) fn finish_file(
         return mismatch(format!("{found} instead of {}", expected.digest));
     }
     Ok(())
-}
-
-/// What a decoder's error means for this archive.
-pub(crate) struct Damage<'a> {
-    pub(crate) naming: &'a Naming,
-    /// Shorter than it was when it was written.
-    pub(crate) short: bool,
-}
-
-impl Damage<'_> {
-    pub(crate) fn after(&self, after: &str, error: &io::Error) -> BackupError {
-        if let Some(reason) = self.naming.taken() {
-            return reason;
-        }
-        let (path, after) = (self.naming.path.clone(), after.to_owned());
-        if self.short || error.kind() == io::ErrorKind::UnexpectedEof {
-            return BackupError::Truncated { path, after };
-        }
-        BackupError::Corrupt {
-            path,
-            after,
-            reason: error.to_string(),
-        }
-    }
 }

@@ -115,11 +115,6 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     told(Call::CreateFolder, path, (), || fs::create_dir(path))
 }
 
-/// The whole content of a file.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    asked(Call::Read, path, || fs::read(path))
-}
-
 /// Gives a file one more name, which must be free.
 pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
     told(Call::Link, to, (), || fs::hard_link(from, to))

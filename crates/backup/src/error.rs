@@ -170,6 +170,14 @@ pub enum BackupError {
         /// Digest or size.
         reason: String,
     },
+    /// A manifest or a receipt of a length that no backup needs.
+    #[error("{} has more than {most} bytes, more than any backup needs: somebody changed it; take a new backup", path.display())]
+    DocumentTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most that are read.
+        most: u64,
+    },
     /// The manifest is not the one that was written, or contradicts itself.
     #[error("{} cannot be trusted: {reason}; take a new backup", path.display())]
     ManifestInvalid {
@@ -291,6 +299,9 @@ pub enum BackupError {
     Worker(String),
 }
 
+/// What a full volume is called where only words are left of an error.
+const FULL: [&str; 2] = ["StorageFull", "QuotaExceeded"];
+
 /// Kinds of trouble with a volume, each with its own way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeFault {
@@ -329,6 +340,8 @@ impl VolumeFault {
             io::ErrorKind::PermissionDenied => Self::Permission,
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::AlreadyExists => Self::Exists,
+            // age tells why it could not write its header in words alone.
+            io::ErrorKind::Other if FULL.iter().any(|kind| error.to_string().contains(kind)) => Self::NoSpace,
             _ => Self::Other,
         }
     }
@@ -362,6 +375,7 @@ impl BackupError {
                 | Self::MissingEntry { .. }
                 | Self::ExtraEntry { .. }
                 | Self::ArchiveMismatch { .. }
+                | Self::DocumentTooLong { .. }
                 | Self::ManifestInvalid { .. }
                 | Self::LiveMismatch { .. }
                 | Self::WrongKey { .. }

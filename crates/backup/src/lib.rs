@@ -14,6 +14,7 @@
 
 mod api;
 mod archive;
+mod archive_walk;
 mod canonical;
 mod check;
 mod discovery;

@@ -2,7 +2,7 @@
 //!
 //! Talks only to the file system. The only thing it ever removes is a temporary file that this very object created.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::BackupError;
@@ -34,10 +34,17 @@ pub(crate) fn take_folder(path: &Path) -> Result<bool, BackupError> {
     }
 }
 
-/// A small file; `None` when it is not there.
-pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
-    match disk::read(path) {
-        Ok(content) => Ok(Some(content)),
+/// A small file, of which no more than `most` bytes get into memory, whatever the volume says of its length; `None` when it is
+/// not there.
+pub(crate) fn read_file(path: &Path, most: u64) -> Result<Option<Vec<u8>>, BackupError> {
+    let mut content = Vec::new();
+    let read = DiskFile::open(path).and_then(|(file, _)| file.take(most.saturating_add(1)).read_to_end(&mut content));
+    match read {
+        Ok(length) if length as u64 > most => {
+            let path = path.to_owned();
+            Err(BackupError::DocumentTooLong { path, most })
+        }
+        Ok(_) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(BackupError::volume("read", path, error)),
     }

@@ -8,7 +8,7 @@ use super::archive::StoredObject;
 use super::around::{Around, Offer};
 use super::error::RestoreError;
 use super::judge::{Reason, refusal};
-use super::object::{as_update, desired, essence, fingerprint, status};
+use super::object::{as_update, desired, essence, fingerprint, status, with_status};
 use super::plan::{Plan, Session, Work, no_place, not_accepted, written_meanwhile};
 use super::report::{Finding, RestoreReport};
 use super::stage::Stage;
@@ -180,11 +180,7 @@ impl Executor<'_> {
             },
         };
         if let Some(data) = status(&object.body).filter(|_| work.status && has_status && status(&now).is_none()) {
-            let mut body = now.clone();
-            if let Some(members) = body.as_object_mut() {
-                members.insert("status".to_owned(), data.clone());
-            }
-            self.write(object, Ask::Status, &body).await?;
+            self.write(object, Ask::Status, &with_status(&now, data)).await?;
         }
         Ok(None)
     }

@@ -131,6 +131,15 @@ pub(crate) fn status(object: &Value) -> Option<&Value> {
     object.get("status").filter(|status| !is_empty(status))
 }
 
+/// The object with this status.
+pub(crate) fn with_status(object: &Value, status: &Value) -> Value {
+    let mut body = object.clone();
+    if let Some(members) = body.as_object_mut() {
+        members.insert("status".to_owned(), status.clone());
+    }
+    body
+}
+
 /// When somebody began to delete it.
 pub(crate) fn deleted_since(object: &Value) -> Option<&str> {
     object.pointer("/metadata/deletionTimestamp").and_then(Value::as_str)

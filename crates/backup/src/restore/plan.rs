@@ -1,6 +1,8 @@
 //! The plan: what would happen to every object of the backup, asked of the API server by dry run, without any write.
 //!
-//! Talks to the cluster by GET and dry runs alone. Must never plan a deletion.
+//! Talks to the cluster by GET and dry runs alone. Must never plan a deletion. Everything that would be written is tried, but for what the
+//! API server cannot try: objects whose Namespace or kind comes with the same restore, the status of what is only created, and
+//! owners that are joined at the end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +13,7 @@ use super::archive::{CheckedArchive, StoredObject};
 use super::around::{Around, Offer};
 use super::error::RestoreError;
 use super::judge::{Reason, foreign, refusal};
-use super::object::{as_update, desired, essence, fingerprint, list, status, text};
+use super::object::{as_update, desired, essence, fingerprint, list, status, text, with_status};
 use super::report::{Finding, RestoreReport, Verdict};
 use super::stage::{Stage, is_of_kkp};
 use super::target::{Ask, CallFailure, Target};
@@ -216,6 +218,14 @@ impl Planner<'_> {
                 Err(reason) => return Ok(Judged::Refused(reason)),
             }
         }
+        if let Some(data) = status(&object.body).filter(|_| work.status)
+            && let Err(reason) = self
+                .session
+                .dry_run(object, Ask::Status, &with_status(live, data))
+                .await?
+        {
+            return Ok(Judged::Refused(of_its_status(reason)));
+        }
         if work.content || work.status {
             return Ok(Judged::Work(work));
         }
@@ -328,6 +338,11 @@ pub(crate) fn not_accepted(words: &str) -> Reason {
         format!("the API server does not accept it ({words})"),
         "correct what it names, or apply the object by hand in the form that it accepts; see docs/how-to/restore.md",
     )
+}
+
+/// A refusal of the status alone. The content is not written without it: an object is restored whole, or named.
+fn of_its_status(reason: Reason) -> Reason {
+    Reason::new(format!("its status: {}", reason.reason), reason.next)
 }
 
 pub(crate) fn no_place(words: &str) -> Reason {

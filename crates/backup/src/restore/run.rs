@@ -73,6 +73,14 @@ pub struct RestoreArguments {
 /// When there is no plan, or it could not be done to its end; the message says how to go on.
 pub async fn restore(arguments: RestoreArguments, connector: &Connector) -> Result<RestoreReport, RestoreError> {
     let outcome = execute(&arguments, connector).await;
+    leave_all(&arguments, outcome)
+}
+
+/// Leaves the sum, good or bad, and the whole report where the arguments say.
+pub(crate) fn leave_all(
+    arguments: &RestoreArguments,
+    outcome: Result<RestoreReport, RestoreError>,
+) -> Result<RestoreReport, RestoreError> {
     let left = leave(outcome.as_ref().map(sum), &arguments.result_file);
     let report = outcome?;
     left.map_err(RestoreError::Result)?;

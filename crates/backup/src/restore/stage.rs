@@ -64,3 +64,89 @@ impl Stage {
 pub(crate) fn is_of_kkp(resource: &Resource) -> bool {
     is_one_of(&resource.group, KKP_GROUPS.into_iter())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KKP: &str = "kubermatic.k8c.io";
+
+    /// Group, kind, and whether it is in namespaces.
+    type Kind = (&'static str, &'static str, bool);
+
+    /// The whole order, with kinds of each step.
+    const ORDER: [(Stage, &[Kind]); 10] = [
+        (Stage::Namespaces, &[("", "Namespace", false)]),
+        (
+            Stage::Definitions,
+            &[("apiextensions.k8s.io", "CustomResourceDefinition", false)],
+        ),
+        (
+            Stage::Rights,
+            &[
+                ("rbac.authorization.k8s.io", "ClusterRole", false),
+                ("rbac.authorization.k8s.io", "ClusterRoleBinding", false),
+                ("rbac.authorization.k8s.io", "Role", true),
+                ("rbac.authorization.k8s.io", "RoleBinding", true),
+            ],
+        ),
+        (
+            Stage::Content,
+            &[
+                ("", "ConfigMap", true),
+                ("", "Secret", true),
+                ("", "ServiceAccount", true),
+            ],
+        ),
+        (
+            Stage::Configuration,
+            &[
+                (KKP, "KubermaticConfiguration", true),
+                (KKP, "KubermaticSetting", false),
+                (KKP, "Seed", true),
+            ],
+        ),
+        (Stage::Accounts, &[(KKP, "Project", false), (KKP, "User", false)]),
+        (
+            Stage::Wide,
+            &[
+                (KKP, "ExternalCluster", false),
+                (KKP, "Preset", false),
+                (KKP, "UserProjectBinding", false),
+                ("apps.kubermatic.k8c.io", "ApplicationDefinition", false),
+                ("cert-manager.io", "ClusterIssuer", false),
+            ],
+        ),
+        (Stage::Clusters, &[(KKP, "Cluster", false)]),
+        (
+            Stage::Inside,
+            &[
+                (KKP, "Addon", true),
+                (KKP, "EtcdBackupConfig", true),
+                ("cert-manager.io", "Certificate", true),
+                ("networking.k8s.io", "Ingress", true),
+                ("operatingsystemmanager.k8c.io", "OperatingSystemProfile", true),
+                // Of another group than that of the user clusters.
+                ("later.k8c.io", "Cluster", true),
+            ],
+        ),
+        (
+            Stage::Webhooks,
+            &[
+                ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", false),
+                ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", false),
+            ],
+        ),
+    ];
+
+    #[test]
+    fn every_kind_comes_after_what_it_needs() {
+        assert_eq!(Stage::ALL, ORDER.map(|(stage, _)| stage));
+        for (stage, kinds) in ORDER {
+            for &(group, kind, namespaced) in kinds {
+                let resource = Resource::new(group, "v1", "x", kind, namespaced);
+                assert_eq!(Stage::of(&resource), stage, "{kind} of {group}");
+            }
+        }
+    }
+}

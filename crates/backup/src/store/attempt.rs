@@ -193,7 +193,7 @@ impl AttemptFolder {
     /// A small file; `None` when it is not there.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Vec<u8>>, BackupError> {
         match &self.store {
-            Store::Volume(_) => volume::read_file(&self.path.join(file)),
+            Store::Volume(_) => volume::read_file(&self.path.join(file), LONGEST_DOCUMENT),
             Store::Bucket(bucket) => {
                 let found = bucket.wait(bucket.read_small(&self.inside(file), LONGEST_DOCUMENT))?;
                 Ok(found.map(Vec::from))

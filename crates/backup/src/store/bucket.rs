@@ -280,3 +280,50 @@ pub(super) fn has_fault(error: &BackupError, wanted: BucketFault) -> bool {
 pub(super) fn says_bucket(error: &BackupError) -> bool {
     matches!(error, BackupError::Bucket { message, .. } if message.contains("NoSuchBucket"))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use object_store::signer::Signer as _;
+
+    use super::*;
+
+    /// Where a request for an object goes, without its query.
+    async fn asked(endpoint: Option<&str>, virtual_hosted: bool) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["accessKeyID", "secretAccessKey"] {
+            std::fs::write(folder.path().join(file), "x").unwrap();
+        }
+        let arguments = BucketArguments {
+            bucket: Some("backups".to_owned()),
+            endpoint: endpoint.map(str::to_owned),
+            prefix: "/prod/".to_owned(),
+            region: "eu-central-1".to_owned(),
+            credentials: Some(folder.path().to_owned()),
+            virtual_hosted,
+            ..BucketArguments::default()
+        };
+        let bucket = Bucket::open(&arguments, BucketLimits::default()).unwrap();
+        let key = bucket.key("run-1/master/claim").unwrap();
+        let signed = bucket.s3.signed_url(Method::GET, &key, bucket.limits.call).await;
+        signed.unwrap().as_str().split('?').next().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_name_of_the_bucket_is_in_the_path_or_in_the_host_and_never_in_both() {
+        let object = "prod/run-1/master/claim";
+        for endpoint in ["https://s3.example:9000", "https://s3.example:9000/"] {
+            let path = asked(Some(endpoint), false).await;
+            assert_eq!(path, format!("https://s3.example:9000/backups/{object}"));
+            let host = asked(Some(endpoint), true).await;
+            assert_eq!(host, format!("https://backups.s3.example:9000/{object}"));
+        }
+        let plain = asked(Some("http://10.0.0.1"), false).await;
+        assert_eq!(plain, format!("http://10.0.0.1/backups/{object}"));
+        // AWS, where nobody names an endpoint.
+        let path = asked(None, false).await;
+        assert_eq!(path, format!("https://s3.eu-central-1.amazonaws.com/backups/{object}"));
+        let host = asked(None, true).await;
+        assert_eq!(host, format!("https://backups.s3.eu-central-1.amazonaws.com/{object}"));
+    }
+}

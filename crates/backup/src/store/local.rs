@@ -79,6 +79,39 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::archive::ArchiveWriter;
+    use crate::key::RunKey;
+    use crate::manifest::SealedObject;
+    use crate::tests::bucket_server::Server;
+    use crate::{KeyPair, Recipients, StoreArguments};
+
+    /// The copy of an archive with one Secret, in a bucket.
+    fn copy_of_a_secret(store: &StoreArguments) -> Result<LocalArchive, BackupError> {
+        let folder = AttemptFolder::claim(store.open()?, "run-1", "master")?;
+        let recipients = Recipients::parse(&[KeyPair::generate().recipient])?;
+        let mut writer = ArchiveWriter::create(&folder, &recipients, &RunKey::generate())?;
+        writer.append(&SealedObject {
+            path: "objects/core/v1/secrets/kubermatic/unguessable-name.json".to_owned(),
+            digest: "0".repeat(64),
+            resource_version: String::new(),
+            body: b"letmein".to_vec(),
+        })?;
+        let (record, _) = writer.publish()?;
+        LocalArchive::of(&folder, record.bytes)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_of_what_is_in_a_bucket_is_encrypted() {
+        let server = Server::start().await;
+        let store = StoreArguments {
+            destination: None,
+            bucket: server.arguments(),
+        };
+        let local = tokio::task::block_in_place(|| copy_of_a_secret(&store)).unwrap();
+        let copy = fs::read(local.copy.as_ref().unwrap().path()).unwrap();
+        assert!(copy.starts_with(b"age-encryption.org/v1\n"));
+        assert_eq!(copy, fs::read(server.file("master/objects.tar.zst.age")).unwrap());
+    }
 
     #[test]
     fn a_copy_is_no_longer_than_it_has_to_be_and_does_not_stay() {

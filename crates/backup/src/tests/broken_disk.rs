@@ -19,6 +19,8 @@ use crate::{BackupError, BackupResult, open_with};
 enum Break {
     /// EIO, and nothing is done.
     Refused,
+    /// ENOSPC, and nothing is done.
+    Full,
     /// EIO, and yet it is done.
     Done,
     /// Said to be done, and it is not; of a call that only asks: EIO.
@@ -65,12 +67,17 @@ fn failed() -> io::Error {
     io::Error::from(nix::errno::Errno::EIO)
 }
 
+fn full() -> io::Error {
+    io::Error::from(nix::errno::Errno::ENOSPC)
+}
+
 /// In the place of a call that answers something.
 pub(crate) fn asked<T>(call: Call, path: &Path, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match broken(call, path) {
         None => work(),
         Some(Break::Done) => work().and(Err(failed())),
         Some(Break::Refused | Break::Lost) => Err(failed()),
+        Some(Break::Full) => Err(full()),
     }
 }
 
@@ -80,6 +87,7 @@ pub(crate) fn told<T>(call: Call, path: &Path, lost: T, work: impl FnOnce() -> i
         None => work(),
         Some(Break::Done) => work().and(Err(failed())),
         Some(Break::Refused) => Err(failed()),
+        Some(Break::Full) => Err(full()),
         Some(Break::Lost) => Ok(lost),
     }
 }
@@ -208,6 +216,47 @@ async fn a_backup_on_a_disk_that_fails_or_lies_at_any_call() {
         (Call::List, "run-1/master".to_owned()),
     ]);
     assert_eq!(unnoticed, allowed);
+}
+
+/// Whether a full store refuses it. Some say only when they are asked to keep what was written that they cannot.
+fn takes_room(call: Call) -> bool {
+    match call {
+        Call::CreateFolder | Call::Create | Call::Write | Call::Sync | Call::Link | Call::Rename => true,
+        Call::Open | Call::Read | Call::Remove | Call::Look | Call::List => false,
+    }
+}
+
+#[tokio::test]
+async fn a_backup_on_a_store_that_is_full_from_any_call_on_says_so() {
+    let api = FakeApi::platform();
+    let healthy = BrokenDisk::healthy();
+    api.run(healthy.path()).back_up().await.unwrap();
+    let (mut seen, mut unnoticed) = (BTreeSet::new(), BTreeSet::new());
+    for at in healthy.calls() {
+        for lasting in [false, true] {
+            if !takes_room(at.0) {
+                continue;
+            }
+            let (place, point) = (format!("{at:?}, lasting: {lasting}"), at.clone());
+            let disk = BrokenDisk::with(move |call, before| {
+                let full = *call == point || lasting && before && takes_room(call.0);
+                full.then_some(Break::Full)
+            });
+            match outcome(&disk, &api, &place).await {
+                Some(error) => {
+                    seen.insert(at.0);
+                    assert!(error.contains("enlarge the claim"), "{place}: {error}");
+                }
+                None => unnoticed.extend(disk.broken()),
+            }
+            assert_eq!(outcome(&disk, &api, &place).await, None, "{place}");
+        }
+    }
+    // A rename does it instead, while there is room for that.
+    let links = [ARCHIVE_FILE, MANIFEST_FILE, RECEIPT_FILE].map(|name| (Call::Link, format!("run-1/master/{name}")));
+    assert_eq!(unnoticed, BTreeSet::from(links));
+    let kinds = [Call::CreateFolder, Call::Create, Call::Write, Call::Sync, Call::Link];
+    assert_eq!(seen, BTreeSet::from(kinds));
 }
 
 #[tokio::test]

@@ -23,29 +23,48 @@ fn commands(chapter: &str) -> String {
 /// The release of `age` where the machine has none.
 const AGE: &str = "filippo.io/age/cmd/age@v1.3.2";
 
+/// Set by `.ci/run`, and by most services that run such programs.
+const IN_CI: &str = "CI";
+
 /// `PATH` with all the programs, those of the machine first. Where `age` is missing, Go makes it in the folder, as for the control
-/// planes of the lab. Says what is missing, past the test's captured output.
-fn programs(folder: &Path) -> Option<OsString> {
-    let path = std::env::var_os("PATH")?;
+/// planes of the lab. Otherwise what is missing.
+fn programs(folder: &Path) -> Result<OsString, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([folder.to_owned()]);
-    let path = std::env::join_paths(folders).ok()?;
+    let path = std::env::join_paths(folders).map_err(|error| format!("a usable PATH ({error})"))?;
     let there = |program: &str| {
         let found = Command::new(program).arg("--version").env("PATH", &path).output();
         found.is_ok()
     };
+    let mut problem = String::new();
     if !there("age") {
         let made = Command::new("go").args(["install", AGE]).env("GOBIN", folder).output();
-        drop(made);
+        problem = match made {
+            Ok(made) => format!("; go install {AGE}: {}", String::from_utf8_lossy(&made.stderr).trim()),
+            Err(error) => format!("; go, which would make it: {error}"),
+        };
     }
-    let Some(missing) = ["age", "zstd", "tar", "sha256sum"]
+    let missing = ["age", "zstd", "tar", "sha256sum"]
         .into_iter()
-        .find(|program| !there(program))
-    else {
-        return Some(path);
+        .find(|program| !there(program));
+    match missing {
+        None => Ok(path),
+        Some("age") => Err(format!("age (Debian and Fedora: package `age`{problem})")),
+        Some("sha256sum") => Err("sha256sum (Debian and Fedora: package `coreutils`)".to_owned()),
+        Some(program) => Err(format!("{program} (Debian and Fedora: package `{program}`)")),
+    }
+}
+
+/// The same, where the test has to run; else `None`, and says past the test's captured output what is missing.
+fn programs_or_skip(folder: &Path) -> Option<OsString> {
+    let missing = match programs(folder) {
+        Ok(path) => return Some(path),
+        Err(missing) => missing,
     };
-    let note = format!(
-        "SKIPPED age_zstd_and_tar_open_it_by_hand: {missing} is not installed (Debian and Fedora: package `{missing}`)\n"
-    );
+    // Where everything is checked nothing may be left out in silence.
+    let in_ci = std::env::var_os(IN_CI).is_some_and(|value| !value.is_empty() && value != "false");
+    assert!(!in_ci, "{IN_CI} is set, and there is no {missing}");
+    let note = format!("SKIPPED age_zstd_and_tar_open_it_by_hand: there is no {missing}\n");
     drop(std::io::stderr().write_all(note.as_bytes()));
     None
 }
@@ -53,7 +72,7 @@ fn programs(folder: &Path) -> Option<OsString> {
 #[tokio::test]
 async fn age_zstd_and_tar_open_it_by_hand() {
     let tools = tempfile::tempdir().unwrap();
-    let Some(path) = programs(tools.path()) else {
+    let Some(path) = programs_or_skip(tools.path()) else {
         return;
     };
     let (volume, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

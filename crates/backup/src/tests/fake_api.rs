@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) history: BTreeMap<u64, Collections>,
     pub(super) documents: BTreeMap<String, Value>,
     pub(super) log: Vec<String>,
+    /// Collections that another etcd keeps, each with what is in that one.
+    pub(super) elsewhere: BTreeMap<String, State>,
 }
 
 impl State {
@@ -72,6 +74,18 @@ impl State {
     pub(super) fn add(&mut self, collection: &str, mut object: Value) {
         object["metadata"]["resourceVersion"] = (self.revision + 1).to_string().into();
         self.write(collection, |objects| objects.push(object));
+    }
+
+    /// From now on another etcd keeps this collection, and is at this revision.
+    pub(super) fn keep_elsewhere(&mut self, collection: &str, revision: u64) {
+        let objects = self.list(self.revision, collection).unwrap_or_default();
+        let now = Collections::from([(collection.to_owned(), objects)]);
+        let other = Self {
+            revision,
+            history: BTreeMap::from([(revision, now)]),
+            ..Self::default()
+        };
+        self.elsewhere.insert(collection.to_owned(), other);
     }
 
     /// A kind of a CRD: the CRD itself and its place in the discovery.
@@ -310,7 +324,8 @@ impl FakeApi {
             .unwrap()
             .as_mut()
             .and_then(|hook| hook(&address, &mut state));
-        forced.unwrap_or_else(|| state.answer(uri.path(), &query))
+        let keeper = state.elsewhere.get(uri.path()).unwrap_or(&*state);
+        forced.unwrap_or_else(|| keeper.answer(uri.path(), &query))
     }
 
     pub(super) async fn request(&self) -> SnapshotRequest {

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use super::fake_api::{CLUSTERS, CRDS, FakeApi, cluster, crd, failure};
+use super::fake_api::{CLUSTERS, CRDS, FakeApi, MAPS, cluster, crd, failure};
 use super::plaintext;
-use crate::{AttemptFolder, BackupError, ReadLimits, compare_at_revision, read_back, write_snapshot};
+use crate::{
+    AttemptFolder, BackupError, Drift, ReadLimits, compare_at_revision, compare_unchanged, read_back, write_snapshot,
+};
 
 const SECRETS: &str = "/api/v1/namespaces/kubermatic/secrets";
 
@@ -116,6 +118,47 @@ async fn writes_in_between_do_not_show() {
     compare_at_revision(&api.source(2), manifest, &snapshot.ledger)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_kind_that_another_etcd_keeps_is_read_and_compared_at_its_own_revision() {
+    // Behind the one of all other kinds, and far ahead of it.
+    for own in [3, 9000] {
+        let (api, volume) = (FakeApi::platform(), volume());
+        api.change(|state| state.keep_elsewhere(MAPS, own));
+        let (folder, written) = api.snapshot(volume.path()).await;
+        let snapshot = written.unwrap();
+        let manifest = &snapshot.written.manifest;
+        let own = own.to_string();
+        let others = manifest.kinds.iter().filter(|kind| kind.revision != manifest.revision);
+        let others: Vec<_> = others
+            .map(|kind| (&*kind.plural, &*kind.revision, kind.count))
+            .collect();
+        assert_eq!(others, [("configmaps", &*own, 1)]);
+        let exact = format!("limit=3&resourceVersion={own}&resourceVersionMatch=Exact");
+        let asked = || {
+            let mut log = api.change(|state| std::mem::take(&mut state.log));
+            log.retain(|line| line.starts_with(MAPS) && line.contains("Exact"));
+            log
+        };
+        let lists = asked();
+        assert!(lists.len() == 1 && lists[0].contains(&exact), "{lists:?}");
+        // What is written there afterwards is of another moment.
+        let later = json!({"metadata": {"name": "later", "namespace": "kubermatic"}});
+        api.change(|state| state.elsewhere.get_mut(MAPS).unwrap().add(MAPS, later));
+        compare_at_revision(&api.source(3), manifest, &snapshot.ledger)
+            .await
+            .unwrap();
+        assert_eq!(asked(), lists);
+        let expected = Drift {
+            compared: 10,
+            created: 1,
+            ..Drift::default()
+        };
+        let drift = compare_unchanged(&api.source(3), manifest, &snapshot.ledger).await;
+        assert_eq!(drift.unwrap(), expected);
+        assert_eq!(&read_back(&folder, &snapshot).await.unwrap().manifest, manifest);
+    }
 }
 
 #[tokio::test]

@@ -237,6 +237,30 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
+/// With it, this program is the backup of [`a_backup_needs_no_temporary_folder`]: the volume.
+const VOLUME: &str = "TEST_BACKUP_VOLUME";
+
+/// Plaintext cannot touch a disk there. A program of its own, because the temporary folder is the whole process's.
+#[tokio::test]
+async fn a_backup_needs_no_temporary_folder() {
+    if let Some(volume) = std::env::var_os(VOLUME) {
+        assert!(tempfile::tempfile().is_err());
+        let backed_up = seed().run(Path::new(&volume)).back_up().await.unwrap();
+        assert_eq!(backed_up.path, "run-1/master");
+        return;
+    }
+    let volume = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::secrets::a_backup_needs_no_temporary_folder"])
+        .env(VOLUME, volume.path())
+        .env("TMPDIR", volume.path().join("absent"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(volume.path().join("run-1/master/verified.json").is_file());
+}
+
+/// Looks at the volume and the log alone: a backup has no other place to write to, see the test above.
 #[tokio::test]
 async fn nothing_of_a_secret_is_seen_from_outside() {
     let (api, volume) = (seed(), tempfile::tempdir().unwrap());

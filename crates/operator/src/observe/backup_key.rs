@@ -73,6 +73,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use k8s_openapi::ByteString;
+    use kkp_upgrade_api::KKPUpgradeObject;
+    use serde_json::json;
 
     use super::*;
 
@@ -88,6 +90,13 @@ mod tests {
         })
     }
 
+    fn request(policy: &str, recipients: &[&str]) -> Request {
+        let object = json!({"metadata": {"name": "up"}, "spec": {"targetVersion": "2.31.0",
+            "backup": {"policy": policy, "encryption": {"recipients": recipients}}}});
+        let object: KKPUpgradeObject = serde_json::from_value(object).unwrap();
+        Request::try_from(&object.parse_spec().unwrap()).unwrap()
+    }
+
     #[test]
     fn only_a_whole_public_key_is_one() {
         let pair = kkp_upgrade_backup::KeyPair::generate();
@@ -101,6 +110,37 @@ mod tests {
         assert_eq!(found(&[(RECIPIENT, &public), (IDENTITY, "")]), known(false));
         for bad in [&[][..], &[(IDENTITY, "x")], &[(RECIPIENT, "age1x")]] {
             assert_eq!(found(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_private_key_is_in_the_cluster_where_a_backup_relies_on_the_operators_own() {
+        let found = |private| {
+            Known::Is(Some(BackupKey {
+                recipient: "age1".to_owned(),
+                private,
+            }))
+        };
+        let unread = |why: &str| Field::NotRead(why.to_owned());
+        let unknown = Known::Unknown("read Secret: 403".to_owned());
+        let public = kkp_upgrade_backup::KeyPair::generate().recipient;
+        let (none, own): (&[&str], &[&str]) = (&[], &[&public]);
+        for (policy, recipients, key, expected) in [
+            // The operator is about to make it.
+            ("Required", none, Known::Is(None), true.into()),
+            ("Required", none, found(true), true.into()),
+            ("Required", none, found(false), false.into()),
+            ("Required", none, Known::NotRead, unread("not read in this round")),
+            ("Required", none, unknown.clone(), unread("read Secret: 403")),
+            ("Required", own, Known::Is(None), false.into()),
+            ("Required", own, found(true), false.into()),
+            ("Required", own, unknown, false.into()),
+            ("Skip", none, Known::Is(None), false.into()),
+            ("Skip", none, found(true), false.into()),
+            ("Skip", own, Known::NotRead, false.into()),
+        ] {
+            let told = is_in_cluster(&request(policy, recipients), &key);
+            assert_eq!(told, expected, "{policy} {recipients:?} {key:?}");
         }
     }
 }

@@ -38,6 +38,13 @@ pub(super) fn kinds() -> Vec<Resource> {
         Resource::new(kkp, "v1", "projects", "Project", false),
         Resource::new(kkp, "v1", "clusters", "Cluster", false),
         Resource::new(kkp, "v1", "addons", "Addon", true),
+        Resource::new(
+            "admissionregistration.k8s.io",
+            "v1",
+            "validatingwebhookconfigurations",
+            "ValidatingWebhookConfiguration",
+            false,
+        ),
     ]
 }
 
@@ -188,7 +195,7 @@ pub(super) fn arguments(volume: &Path) -> RestoreArguments {
         confirm: None,
         other_cluster: None,
         crds_backward: false,
-        rate: 1000,
+        rate: 1_000_000,
         report_file: None,
         result_file: volume.join("result"),
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::fake_backup::{CLUSTER_UID, arguments, kind, kinds};
 use crate::ClusterIdentity;
 use crate::restore::object::essence;
-use crate::restore::run::run;
+use crate::restore::run::{leave_all, run};
 use crate::restore::target::{Target, WriteLimits, object_address};
 use crate::restore::{RestoreError, RestoreReport};
 
@@ -37,6 +37,13 @@ pub(super) struct Call<'a> {
     /// Real writes before this one.
     pub(super) writes: u64,
 }
+
+/// Kinds whose status has no address.
+const WITHOUT_STATUS: [&str; 3] = [
+    "secrets/status",
+    "configmaps/status",
+    "validatingwebhookconfigurations/status",
+];
 
 type Judge = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
 
@@ -156,7 +163,7 @@ impl FakeCluster {
             .collect()
     }
 
-    fn target(&self) -> Target {
+    pub(super) fn target(&self, rate: u32) -> Target {
         let cluster = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let cluster = cluster.clone();
@@ -167,7 +174,7 @@ impl FakeCluster {
             }
         });
         let limits = WriteLimits {
-            rate: 1_000_000,
+            rate,
             deadline: Duration::from_secs(20),
             pause: Duration::from_millis(1),
             established: Duration::from_secs(20),
@@ -187,7 +194,8 @@ impl FakeCluster {
             uid: CLUSTER_UID.to_owned(),
             server_version: "v1.36.0".to_owned(),
         };
-        run(&arguments, self.target(), identity).await
+        let outcome = run(&arguments, self.target(arguments.rate), identity).await;
+        leave_all(&arguments, outcome)
     }
 
     pub(super) async fn plan(&self, volume: &Path) -> RestoreReport {
@@ -204,13 +212,13 @@ impl FakeCluster {
     fn answer(&self, method: &Method, uri: &str, body: &[u8]) -> Result<Response<Body>, std::io::Error> {
         let (address, query) = uri.split_once('?').unwrap_or((uri, ""));
         let dry_run = query.contains("dryRun=All");
-        let mut state = self.state.lock().unwrap();
         let call = Call {
             method,
             address,
             dry_run,
-            writes: state.writes.len() as u64,
+            writes: self.writes().len() as u64,
         };
+        // The state is free meanwhile, so that a judge can change it.
         let fault = self
             .judge
             .lock()
@@ -221,7 +229,7 @@ impl FakeCluster {
         let (code, answer) = match fault {
             Fault::Dead => return dead(),
             Fault::Answer(code, message) => (code, failure(code, message)),
-            Fault::None | Fault::Lost => state.serve(method, address, body, dry_run),
+            Fault::None | Fault::Lost => self.state.lock().unwrap().serve(method, address, body, dry_run),
         };
         if fault == Fault::Lost {
             return dead();
@@ -349,7 +357,7 @@ impl State {
             .iter()
             .filter(of)
             .flat_map(|resource| [resource.plural.clone(), format!("{}/status", resource.plural)])
-            .filter(|name| !["secrets/status", "configmaps/status"].contains(&name.as_str()))
+            .filter(|name| !WITHOUT_STATUS.contains(&name.as_str()))
             .map(|name| json!({"name": name}))
             .collect();
         Some((200, json!({"resources": offers})))

@@ -5,4 +5,6 @@ mod fake_backup;
 mod fake_cluster;
 mod hostile;
 mod interrupted;
+mod pace;
+mod reporting;
 mod restoring;

@@ -14,11 +14,11 @@ pub(super) fn crd(plural: &str, release: &str) -> Value {
         "status": {"storedVersions": ["v1"], "conditions": [{"type": "Established", "status": "True"}]}})
 }
 
-fn namespace(name: &str) -> Value {
+pub(super) fn namespace(name: &str) -> Value {
     json!({"kind": "Namespace", "metadata": {"name": name, "uid": format!("old-{name}")}})
 }
 
-fn secret(name: &str, content: &str) -> Value {
+pub(super) fn secret(name: &str, content: &str) -> Value {
     json!({"kind": "Secret", "metadata": {"name": name, "namespace": "kubermatic", "uid": "s"}, "data": {"key": content}})
 }
 
@@ -27,6 +27,10 @@ fn owned(mut object: Value, kind: &str, name: &str) -> Value {
         "uid": format!("old-{name}"), "controller": true}]);
     object
 }
+
+/// Writes that bring [`platform`] into an empty cluster: 12 creations, the status of User and Cluster, and the Namespace's owner,
+/// which came after it.
+pub(super) const WRITES: u64 = 15;
 
 /// A platform with everything that has to come back in order.
 pub(super) fn platform() -> Vec<Value> {
@@ -37,6 +41,8 @@ pub(super) fn platform() -> Vec<Value> {
         "spec": {"version": "1.34.0"}, "status": {"namespaceName": "cluster-c1", "address": {"port": 6443}}});
     let addon =
         json!({"kind": "Addon", "metadata": {"name": "dns", "namespace": "cluster-c1"}, "spec": {"name": "dns"}});
+    let webhook = json!({"kind": "ValidatingWebhookConfiguration", "metadata": {"name": "kubermatic-clusters"},
+        "webhooks": [{"name": "clusters.kubermatic.io"}]});
     vec![
         namespace("kubermatic"),
         owned(namespace("cluster-c1"), "Cluster", "c1"),
@@ -49,6 +55,7 @@ pub(super) fn platform() -> Vec<Value> {
         owned(project, "User", "jane"),
         owned(cluster, "Project", "p1"),
         owned(addon, "Cluster", "c1"),
+        webhook,
     ]
 }
 
@@ -68,17 +75,32 @@ async fn an_empty_cluster_gets_everything_back_in_order_with_living_owners() {
     Backup::of(&platform()).write(volume.path());
     let cluster = FakeCluster::default();
     let plan = cluster.plan(volume.path()).await;
-    assert_eq!(plan.counts, counts(11, 0, 0, 0, 0));
+    assert_eq!(plan.counts, counts(12, 0, 0, 0, 0));
     assert_eq!(cluster.writes(), Vec::<String>::new());
     let report = cluster.carry_out(volume.path()).await.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(cluster.content(), FakeCluster::with(&platform()).content());
     assert_eq!(cluster.garbage(), Vec::<String>::new());
-    // 11 creations, the status of User and Cluster, and the Namespace's owner, which came after it.
-    assert_eq!(report.written, Some(14));
-    assert_eq!(cluster.plan(volume.path()).await.counts, counts(0, 0, 11, 0, 0));
+    assert_eq!(report.written, Some(WRITES));
+    assert_eq!(cluster.plan(volume.path()).await.counts, counts(0, 0, 12, 0, 0));
     let again = cluster.carry_out(volume.path()).await.unwrap();
     assert_eq!(again.written, Some(0));
+}
+
+#[tokio::test]
+async fn webhook_configurations_come_last_wherever_the_archive_has_them() {
+    let volume = tempfile::tempdir().unwrap();
+    let mut objects = platform();
+    objects.reverse();
+    Backup::of(&objects).write(volume.path());
+    let cluster = FakeCluster::default();
+    cluster.carry_out(volume.path()).await.unwrap();
+    let writes = cluster.writes();
+    let created: Vec<&String> = writes.iter().filter(|write| write.starts_with("POST ")).collect();
+    assert_eq!(created.len(), objects.len());
+    assert!(created[0].ends_with("/namespaces"), "{created:?}");
+    assert!(created[11].ends_with("/validatingwebhookconfigurations"), "{created:?}");
+    assert_eq!(cluster.content(), FakeCluster::with(&platform()).content());
 }
 
 #[tokio::test]
@@ -91,7 +113,7 @@ async fn what_differs_is_updated_and_what_is_equal_is_not_written() {
     cluster.change(&jane, |live| live["metadata"]["labels"] = json!({"x": "y"}));
     cluster.change(&jane, |live| live["status"] = json!({"lastSeen": "later"}));
     let plan = cluster.plan(volume.path()).await;
-    assert_eq!(plan.counts, counts(0, 2, 9, 0, 0));
+    assert_eq!(plan.counts, counts(0, 2, 10, 0, 0));
     assert!(
         plan.text().contains("update   secrets kubermatic/dex"),
         "{}",
@@ -126,7 +148,7 @@ async fn what_lives_beside_the_backup_is_never_touched() {
     );
     // Who was owned by the Cluster that was gone is owned by the one that came back.
     assert_eq!(cluster.garbage(), Vec::<String>::new());
-    assert_eq!(cluster.plan(volume.path()).await.counts.equal, 11);
+    assert_eq!(cluster.plan(volume.path()).await.counts.equal, 12);
 }
 
 #[tokio::test]
@@ -158,7 +180,7 @@ async fn what_is_being_deleted_or_would_go_back_is_refused_and_the_rest_is_done(
     cluster.remove(&secret("dex", ""));
     let before = (cluster.get(&platform()[7]), cluster.get(&platform()[3]));
     let report = cluster.carry_out(volume.path()).await.unwrap();
-    assert_eq!(report.counts, counts(1, 0, 8, 0, 2));
+    assert_eq!(report.counts, counts(1, 0, 9, 0, 2));
     assert_eq!((cluster.get(&platform()[7]), cluster.get(&platform()[3])), before);
     let text = report.text();
     assert!(
@@ -169,7 +191,7 @@ async fn what_is_being_deleted_or_would_go_back_is_refused_and_the_rest_is_done(
         .restore(volume.path(), |arguments| arguments.crds_backward = true)
         .await
         .unwrap();
-    assert_eq!(plan.counts, counts(0, 1, 9, 0, 1));
+    assert_eq!(plan.counts, counts(0, 1, 10, 0, 1));
 }
 
 #[tokio::test]
@@ -242,6 +264,65 @@ async fn a_webhook_that_is_down_stops_everything_before_the_first_write() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_not_accepted_is_told_by_the_plan() {
+    let volume = tempfile::tempdir().unwrap();
+    Backup::of(&platform()).write(volume.path());
+    let user_cluster = platform().remove(9);
+    // Without a status; in the second turn with other content as well, which is not written without it.
+    for content in [false, true] {
+        let cluster = FakeCluster::with(&platform());
+        cluster.change(&user_cluster, |live| {
+            live.as_object_mut().unwrap().remove("status");
+            if content {
+                live["spec"]["version"] = "1.33.0".into();
+            }
+        });
+        cluster.on_call(|call| {
+            if call.address.ends_with("/clusters/c1/status") {
+                Fault::Answer(422, "strict decoding error: unknown field \"status.address.port\"")
+            } else {
+                Fault::None
+            }
+        });
+        let report = cluster.carry_out(volume.path()).await.unwrap();
+        assert_eq!((report.counts, report.written), (counts(0, 0, 11, 0, 1), Some(0)));
+        let finding = &report.findings[0];
+        assert_eq!(finding.object, "clusters.kubermatic.k8c.io c1");
+        assert!(
+            finding.reason.starts_with("its status: ") && finding.reason.contains("status.address.port"),
+            "{finding:?}"
+        );
+        cluster.heal();
+        let report = cluster.carry_out(volume.path()).await.unwrap();
+        assert_eq!((report.counts, report.findings), (counts(0, 1, 11, 0, 0), Vec::new()));
+        let live = cluster.get(&user_cluster).unwrap();
+        assert_eq!(live["status"], user_cluster["status"]);
+        assert_eq!(live["spec"], user_cluster["spec"]);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_converted_is_named() {
+    let volume = tempfile::tempdir().unwrap();
+    Backup::of(&platform()).write(volume.path());
+    let cluster = FakeCluster::with(&platform());
+    cluster.on_call(|call| {
+        if call.address.ends_with("/users/jane") {
+            let words =
+                "conversion webhook for kubermatic.k8c.io/v2, Kind=User failed: Post \"https://kkp:443\": no endpoints";
+            Fault::Answer(500, words)
+        } else {
+            Fault::None
+        }
+    });
+    let error = cluster.carry_out(volume.path()).await.unwrap_err().to_string();
+    assert!(error.starts_with("users.kubermatic.k8c.io jane: "), "{error}");
+    assert!(error.contains("conversion webhook for kubermatic.k8c.io/v2"), "{error}");
+    assert!(error.contains("run the same command again"), "{error}");
+    assert_eq!(cluster.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn only_the_plan_that_was_read_is_carried_out() {
     let volume = tempfile::tempdir().unwrap();
     Backup::of(&platform()).write(volume.path());
@@ -273,7 +354,7 @@ async fn another_cluster_a_wrong_key_and_another_manifest_are_refused() {
     });
     assert!(matches!(wrong.await.unwrap_err(), RestoreError::OtherCluster { .. }));
     let named = |arguments: &mut crate::RestoreArguments| arguments.other_cluster = Some("cluster-zero".to_owned());
-    assert_eq!(cluster.restore(volume.path(), named).await.unwrap().counts.create, 11);
+    assert_eq!(cluster.restore(volume.path(), named).await.unwrap().counts.create, 12);
     let wrong_key = cluster.restore(volume.path(), |arguments| {
         named(arguments);
         arguments.identity = identity(volume.path(), &KeyPair::generate());

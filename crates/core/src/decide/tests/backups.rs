@@ -7,6 +7,8 @@ use crate::effect::JobWork;
 use crate::facts::Known;
 use crate::phase::Phase;
 
+type Point = fn(&World) -> bool;
+
 /// Seconds until the next attempt, as soon as one has failed `times` times.
 fn pause_after(world: &mut World, times: usize) -> i64 {
     world.until(|world| {
@@ -89,7 +91,7 @@ fn a_pause_before_the_limit_changes_nothing() {
 
 #[test]
 fn what_has_become_too_old_while_the_run_waited_is_made_again_before_anything_is_touched() {
-    let points: [(&str, fn(&World) -> bool, &str); 2] = [
+    let points: [(&str, Point, &str); 2] = [
         (
             "before the limit",
             |world| world.phase() == Phase::Deploying,
