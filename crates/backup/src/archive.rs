@@ -8,8 +8,8 @@ use std::io::{self, Read, Write};
 use sha2::{Digest, Sha256};
 
 use crate::BackupError;
-use crate::archive_walk::{ArchivePass, Inventory, hexadecimal};
-use crate::canonical::render_digest;
+use crate::archive_walk::{ArchivePass, Inventory};
+use crate::canonical::{hexadecimal, render_digest};
 use crate::key::{Opener, Recipients, RunKey, encrypt};
 use crate::ledger::{Ledger, LedgerWriter, broken};
 use crate::manifest::{ArchiveRecord, Manifest, SealedObject};

@@ -10,7 +10,6 @@ use std::path::Path;
 
 use crate::BackupError;
 use crate::archive::{SUMS_ENTRY, Tally, finish_file};
-use crate::canonical::digest;
 use crate::key::Opener;
 use crate::ledger::{Difference, LONGEST_LINE, Ledger, LedgerWriter, broken};
 use crate::manifest::Manifest;
@@ -270,11 +269,6 @@ impl Inventory {
 /// `objects/<group>/<version>/<plural>` of an entry.
 pub(crate) fn kind_of(path: &str) -> String {
     path.split('/').take(4).collect::<Vec<_>>().join("/")
-}
-
-/// sha256 in hexadecimal, as in a ledger.
-pub(crate) fn hexadecimal(body: &[u8]) -> String {
-    digest(body).replace("sha256:", "")
 }
 
 /// A path of anybody's making, for a message.

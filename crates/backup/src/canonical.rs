@@ -22,6 +22,11 @@ pub fn digest(bytes: &[u8]) -> String {
     render_digest(Sha256::new_with_prefix(bytes))
 }
 
+/// sha256 in hexadecimal alone, as in a ledger.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    digest(bytes).replace("sha256:", "")
+}
+
 /// Ends a running sha256.
 pub(crate) fn render_digest(state: Sha256) -> String {
     use std::fmt::Write as _;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::BackupError;
-use crate::canonical::{canonical_json, digest};
+use crate::canonical::{canonical_json, hexadecimal};
 use crate::discovery::Resource;
 use crate::path::{kind_path, object_path};
 use crate::scope::{Omission, Scope};
@@ -134,7 +134,7 @@ pub(crate) fn seal(resource: &Resource, page: u32, mut object: Value) -> Result<
     let body = canonical_json(&object).map_err(|_| malformed("an item has a number that is not finite"))?;
     Ok(SealedObject {
         path,
-        digest: digest(&body).replace("sha256:", ""),
+        digest: hexadecimal(&body),
         resource_version,
         body,
     })

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::BackupError;
-use crate::archive_walk::{ArchivePass, Inventory, hexadecimal, kind_of, shown};
+use crate::archive_walk::{ArchivePass, Inventory, kind_of, shown};
+use crate::canonical::hexadecimal;
 use crate::discovery::Resource;
 use crate::key::Opener;
 use crate::ledger::{Ledger, broken};
