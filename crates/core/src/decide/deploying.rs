@@ -26,10 +26,6 @@ pub(super) fn decide(round: Round<'_>) -> Decision {
         Some(StepName::UserClusters) => user_clusters(round, platform),
         _ if request.paused => round.working(Reason::Paused, "paused before the limit is set"),
         _ => {
-            let mut round = match still_fresh(round, request) {
-                Ok(round) => round,
-                Err(decision) => return *decision,
-            };
             if round.step() != Some(StepName::Throttle) {
                 round.enter_step(StepName::Throttle, None);
             }

@@ -3,6 +3,7 @@
 //! The value reaches a seed only as a flag of its seed-controller-manager, so it is in force when that Deployment has
 //! rolled out with it, never before.
 
+use super::backup::still_fresh;
 use super::{Decision, prepare, round::Round};
 use crate::conditions::{ConditionType, Truth};
 use crate::effect::Effect;
@@ -27,8 +28,12 @@ pub(super) const RESTORED: &str = "Restored";
 /// KKP's own limit where the field is not set or 0.
 const KKP_DEFAULT: i64 = 10;
 
-pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
+pub(super) fn decide(round: Round<'_>, request: &Request, platform: &PlatformFacts) -> Decision {
     let Some(limit) = request.maximum_parallel_reconciles else {
+        let mut round = match still_fresh(round, request) {
+            Ok(round) => round,
+            Err(decision) => return *decision,
+        };
         let text = "no limit was asked for: KKP's own stays";
         round.stage(
             ConditionType::Throttled,
@@ -60,7 +65,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             }
             // The value is ours and the note was lost: write it again, with the original that status remembers.
             let original = throttle.original.map(i64::from);
-            set(round, configuration, original, i64::from(limit))
+            set(round, request, configuration, original, i64::from(limit))
         }
         None => {
             // The note may be lost while the value is ours: status remembers what was there before.
@@ -71,7 +76,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
                 .as_ref()
                 .filter(|throttle| throttle.state != RESTORED && value == Some(i64::from(throttle.applied)));
             let original = ours.map_or(value, |throttle| throttle.original.map(i64::from));
-            set(round, configuration, original, i64::from(limit))
+            set(round, request, configuration, original, i64::from(limit))
         }
         Some(mark) if mark.owner == uid && configuration.maximum_parallel_reconciles != Some(mark.applied) => {
             contested(round, configuration)
@@ -85,7 +90,7 @@ pub(super) fn decide(mut round: Round<'_>, request: &Request, platform: &Platfor
             } else {
                 configuration.maximum_parallel_reconciles
             };
-            set(round, configuration, original, i64::from(limit))
+            set(round, request, configuration, original, i64::from(limit))
         }
         Some(mark) => wait_for_seeds(round, request, platform, &mark),
     }
@@ -103,7 +108,18 @@ fn shown(value: Option<i64>) -> String {
 }
 
 /// Writes the limit with a note of this run, that says what the limit was.
-fn set(mut round: Round<'_>, configuration: &ConfigurationFacts, original: Option<i64>, applied: i64) -> Decision {
+fn set(
+    round: Round<'_>,
+    request: &Request,
+    configuration: &ConfigurationFacts,
+    original: Option<i64>,
+    applied: i64,
+) -> Decision {
+    // Only now: a run that waits for a person because of the limit must not make new backups every hour.
+    let mut round = match still_fresh(round, request) {
+        Ok(round) => round,
+        Err(decision) => return *decision,
+    };
     let mark = ThrottleMark {
         owner: round.facts.object.uid.clone(),
         original,

@@ -128,6 +128,24 @@ fn what_has_become_too_old_while_the_run_waited_is_made_again_before_anything_is
 }
 
 #[test]
+fn nothing_is_renewed_for_a_run_that_waits_for_a_person() {
+    let mut world = World::new();
+    world.until(|world| world.did("SetThrottle") == 1);
+    (world.field, world.revision) = (Some(50), world.revision + 1);
+    world.settle();
+    assert_eq!(world.reason(), "ThrottleContested");
+    for _ in 0..5 {
+        world.now = world.now.checked_add(jiff::SignedDuration::from_hours(2)).unwrap();
+        world.settle();
+    }
+    assert_eq!(
+        (world.phase(), world.reason().as_str()),
+        (Phase::Deploying, "ThrottleContested")
+    );
+    assert_eq!(world.did("CreateJob backup master 2"), 0, "{:?}", world.effects);
+}
+
+#[test]
 fn what_could_not_be_compared_is_told() {
     let comparison = |compared: i64| {
         let drift = serde_json::json!({"compared": compared, "changed": 3, "created": 2, "deleted": 1});
