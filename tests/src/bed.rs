@@ -158,9 +158,20 @@ impl Bed {
     /// # Errors
     /// When it fails, with what it said.
     pub async fn kubectl<S: AsRef<OsStr>>(&self, arguments: &[S]) -> anyhow::Result<String> {
-        let output = self.running.lab.kubectl(MASTER, arguments).await?;
+        self.kubectl_on(MASTER, arguments).await
+    }
+
+    /// Runs kubectl on a cluster of the platform; what it prints.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub async fn kubectl_on<S: AsRef<OsStr>>(&self, cluster: &str, arguments: &[S]) -> anyhow::Result<String> {
+        let output = self.running.lab.kubectl(cluster, arguments).await?;
         if !output.status.success() {
-            bail!("kubectl: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "kubectl on {cluster}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -170,10 +181,18 @@ impl Bed {
     /// # Errors
     /// When it is refused, with the API server's own words.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
+        self.apply_on(MASTER, yaml).await
+    }
+
+    /// Applies a manifest given as YAML to a cluster of the platform.
+    ///
+    /// # Errors
+    /// When it is refused, with the API server's own words.
+    pub async fn apply_on(&self, cluster: &str, yaml: &str) -> anyhow::Result<String> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), yaml)?;
-        self.kubectl(&[OsStr::new("apply"), OsStr::new("-f"), file.path().as_os_str()])
-            .await
+        let arguments = [OsStr::new("apply"), OsStr::new("-f"), file.path().as_os_str()];
+        self.kubectl_on(cluster, &arguments).await
     }
 
     /// The upgrades of the platform.

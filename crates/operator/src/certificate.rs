@@ -3,6 +3,11 @@
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use k8s_openapi::ByteString;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::Deserialize as _;
+use serde_json::Value;
 
 const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;
@@ -11,8 +16,14 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
+/// When the first certificate of a PEM text ends, as the API writes bytes: in base64. `None` = it holds none.
+pub(crate) fn first_ends(encoded: &Value) -> Option<Timestamp> {
+    let ByteString(text) = ByteString::deserialize(encoded).ok()?;
+    ends(&CertificateDer::from_pem_slice(&text).ok()?)
+}
+
 /// `notAfter` of a certificate (RFC 5280, 4.1); `None` = it is no certificate.
-pub(crate) fn ends(der: &[u8]) -> Option<Timestamp> {
+fn ends(der: &[u8]) -> Option<Timestamp> {
     let (certificate, _) = value(der, SEQUENCE)?;
     let (mut signed, _) = value(certificate, SEQUENCE)?;
     if let Some((_, rest)) = value(signed, VERSION) {

@@ -8,13 +8,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kkp_upgrade_connection::{Connector, Peer, read_only};
 use kkp_upgrade_kkp::types::Seed;
 use kube::{Api, Client, Config, ResourceExt};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Mutex;
 
 use crate::call::{CallError, call, call_within};
@@ -274,10 +271,7 @@ async fn client(
 
 /// When the client certificate ends that the current user logs in with.
 fn certificate_ends(config: &Config) -> Option<Timestamp> {
-    let encoded = config.auth_info.client_certificate_data.clone()?;
-    let ByteString(text) = serde_json::from_value(encoded.into()).ok()?;
-    let der = CertificateDer::from_pem_slice(&text).ok()?;
-    certificate::ends(&der)
+    certificate::first_ends(&config.auth_info.client_certificate_data.clone()?.into())
 }
 
 /// UID of a cluster's `kube-system` namespace: the closest thing to an identity that a cluster has.
@@ -302,6 +296,8 @@ fn uid(namespace: &Namespace, what: &str) -> Result<String, CallError> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::ByteString;
+
     use super::*;
 
     fn namespace(uid: &str) -> Namespace {

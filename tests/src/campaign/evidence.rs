@@ -217,12 +217,12 @@ pub fn ledger(bed: &Bed) -> Vec<String> {
         .collect()
 }
 
-/// The audit log of the master.
+/// The audit log of a cluster of the platform.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn audit_log(bed: &Bed) -> anyhow::Result<String> {
-    let path: &Path = &bed.running.lab.cluster(MASTER)?.folder.join("audit.log");
+pub fn audit_log(bed: &Bed, cluster: &str) -> anyhow::Result<String> {
+    let path: &Path = &bed.running.lab.cluster(cluster)?.folder.join("audit.log");
     Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
 }
 

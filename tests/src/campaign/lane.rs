@@ -198,7 +198,7 @@ impl Lane {
         // A busy machine may not even connect in time: that is no finding.
         let looked = async || evidence::objects(&self.bed.client, &self.kinds).await.ok();
         let objects = self.bed.wait("an answer of the API server", READY, looked).await?;
-        let audit = evidence::audit_log(&self.bed)?;
+        let audit = evidence::audit_log(&self.bed, MASTER)?;
         let mut wrong = evidence::scan(&self.bed, &audit, &objects)?;
         wrong.extend(evidence::ledger(&self.bed));
         let (_, broken) = self.bed.judged(&self.bed.expectations())?;

@@ -13,6 +13,7 @@ use kkp_upgrade_kubectl_plugin::console::Console;
 use kkp_upgrade_kubectl_plugin::execute;
 use kkp_upgrade_kubectl_plugin::exit::Exit;
 use kkp_upgrade_tests::bed::{Bed, NAMESPACE, repository};
+use kkp_upgrade_tests::campaign::evidence::audit_log;
 use kkp_upgrade_tests::fault::Plan;
 use kkp_upgrade_tests::interruption::Point;
 use kkp_upgrade_tests::observer::Observer;
@@ -112,17 +113,7 @@ async fn restored(bed: &Bed, location: &str, target: &[&str], missing: usize) ->
 /// kubectl on a cluster of the platform, in KKP's namespace; what it prints.
 async fn kubectl(bed: &Bed, cluster: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let arguments = [&["-n", NAMESPACE], arguments].concat();
-    let output = bed.running.lab.kubectl(cluster, &arguments).await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "kubectl on {cluster}: {}", said.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-async fn apply(bed: &Bed, cluster: &str, yaml: &str) -> anyhow::Result<()> {
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), yaml)?;
-    let path = file.path().to_string_lossy();
-    kubectl(bed, cluster, &["apply", "-f", &path]).await.map(drop)
+    bed.kubectl_on(cluster, &arguments).await
 }
 
 /// UID of the user that owns the project.
@@ -149,7 +140,7 @@ metadata: {{name: restored-map, namespace: kubermatic}}
 data: {{key: {cluster}}}
 "
     );
-    apply(bed, cluster, &user).await?;
+    bed.apply_on(cluster, &user).await?;
     let uid = owner(bed, cluster).await?;
     let project = format!(
         "apiVersion: kubermatic.k8c.io/v1
@@ -160,7 +151,7 @@ metadata:
 spec: {{name: Restored in {cluster}}}
 "
     );
-    apply(bed, cluster, &project).await
+    bed.apply_on(cluster, &project).await.map(drop)
 }
 
 /// The backup of an upgrade that is stopped before it changes anything; where those of master and seed lie.
@@ -355,8 +346,7 @@ fn no_secret_was_told(bed: &Bed) -> anyhow::Result<()> {
 
 /// The restore created what was lost, each once, and deleted nothing.
 fn only_what_was_lost(bed: &Bed, cluster: &str) -> anyhow::Result<()> {
-    let log = std::fs::read(bed.running.lab.cluster(cluster)?.folder.join("audit.log"))?;
-    let log = String::from_utf8_lossy(&log);
+    let log = audit_log(bed, cluster)?;
     let mut created = Vec::new();
     for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

@@ -275,6 +275,14 @@ facts! {
 }
 
 facts! {
+    /// What the certificate in a TLS Secret says.
+    TlsSecretFacts(TlsSecret) {
+        /// When the first certificate in `.data["tls.crt"]` ends (RFC 3339); null where there is none that can be read.
+        certificate_ends: Option<String>,
+    }
+}
+
+facts! {
     /// Outcome of one update of a KKP object with `dryRun=All` and no change: it passes through KKP's admission webhooks.
     WebhookFacts(Webhook) {
         /// The update was answered and allowed.
@@ -359,6 +367,7 @@ pub(super) fn computed(kind: ItemKind) -> Vec<FieldSpec> {
         ItemKind::Deployment => DeploymentFacts::schema(),
         ItemKind::Pod => PodFacts::schema(),
         ItemKind::Ring => RingFacts::schema(),
+        ItemKind::TlsSecret => TlsSecretFacts::schema(),
         ItemKind::Webhook => WebhookFacts::schema(),
         ItemKind::Account => AccountFacts::schema(),
         _ => Vec::new(),

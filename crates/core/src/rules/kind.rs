@@ -77,6 +77,8 @@ pub enum ItemKind {
     Certificate,
     /// One `ClusterIssuer` or Issuer of cert-manager.
     Issuer,
+    /// One Secret of type `kubernetes.io/tls` in `kubermatic`, `dex`, `oauth` or `iap`; of what it holds, only when its certificate ends is looked at.
+    TlsSecret,
     /// One `EnvoyProxy`.
     EnvoyProxy,
     /// One `SecurityPolicy` of Envoy Gateway.
@@ -160,6 +162,7 @@ impl ItemKind {
             | Self::Service
             | Self::DisruptionBudget
             | Self::EndpointSlice
+            | Self::TlsSecret
             | Self::Crd
             | Self::Ingress
             | Self::Route

@@ -41,7 +41,7 @@ pub use catalogue::Catalogue;
 pub use evaluation::{Evaluation, Input};
 pub use facts::{
     AccountFacts, ClusterFacts, DeploymentFacts, Facts, ItemFacts, ObjectFacts, PlatformFacts, PodFacts, ReleaseFacts,
-    RingFacts, SeedFacts, SpecFacts, UserClusterFacts, WebhookFacts,
+    RingFacts, SeedFacts, SpecFacts, TlsSecretFacts, UserClusterFacts, WebhookFacts,
 };
 pub use finding::{Acceptance, Finding, Hop};
 pub use fix::{Fix, FixProblem, fix_problems, request_fixes};

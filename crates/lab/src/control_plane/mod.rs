@@ -306,6 +306,22 @@ impl ControlPlane {
         }
     }
 
+    /// An error with its log where a program that was started has ended.
+    fn still_runs(&mut self, component: Component) -> Result<(), ControlPlaneError> {
+        let name = self.name.clone();
+        let process = self.process(component);
+        match process.exited() {
+            None => Ok(()),
+            Some(status) => Err(ControlPlaneError::Ended {
+                name,
+                component: component.program(),
+                status: status.to_string(),
+                log: process.log().to_owned(),
+                tail: process.tail(),
+            }),
+        }
+    }
+
     async fn wait_for(&mut self, ready: Ready) -> Result<(), ControlPlaneError> {
         let component = ready.component();
         let deadline = Instant::now() + START;
@@ -313,23 +329,19 @@ impl ControlPlane {
             let Err(message) = ready.look(&self.folder, &self.client).await else {
                 return Ok(());
             };
-            let name = self.name.clone();
-            let process = self.process(component);
-            let (log, tail) = (process.log().to_owned(), process.tail());
-            let component = component.program();
-            if let Some(status) = process.exited() {
-                return Err(ControlPlaneError::Ended {
-                    name,
-                    component,
-                    status: status.to_string(),
-                    log,
-                    tail,
-                });
+            // etcd listens before it has looked at its data: what the awaited program rests on may have ended, too.
+            for below in [Component::Etcd, Component::ApiServer, component] {
+                self.still_runs(below)?;
+                if below == component {
+                    break;
+                }
             }
             if Instant::now() >= deadline {
+                let process = self.process(component);
+                let (log, tail) = (process.log().to_owned(), process.tail());
                 return Err(ControlPlaneError::NotReady {
-                    name,
-                    component,
+                    name: self.name.clone(),
+                    component: component.program(),
                     message,
                     log,
                     tail,

@@ -3,6 +3,8 @@
 use kkp_upgrade_core::rules::ItemKind;
 use kube::core::ApiResource;
 
+use crate::permissions::NAMESPACE;
+
 /// Which objects of a resource are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -10,6 +12,8 @@ pub(crate) enum Scope {
     All,
     /// Those in KKP's namespaces, namespace by namespace.
     KkpNamespaces,
+    /// Secrets of this type in those of these namespaces that exist: rights to Secrets are granted in each by itself.
+    SecretsOfType(&'static str, &'static [&'static str]),
     /// Those of this name, in all namespaces.
     Named(&'static str),
     /// Those in one namespace with one label.
@@ -70,11 +74,15 @@ const GATEWAY: &str = "gateway.networking.k8s.io";
 const ENVOY: &str = "gateway.envoyproxy.io";
 const CERT_MANAGER: &str = "cert-manager.io";
 const VELERO: &str = "velero.io";
+/// Type of Secrets with a certificate and its key.
+pub(super) const TLS_SECRET: &str = "kubernetes.io/tls";
+/// Namespaces of what users see of KKP: dashboard and API, logins, monitoring behind a login.
+const ENTRANCE: [&str; 4] = [NAMESPACE, "dex", "oauth", "iap"];
 
 /// Resources of a kind. None for those that are not read from lists of objects: the platform itself, Seeds, Helm
 /// releases, answers of webhooks, the insides of user clusters and our own accounts.
 pub(crate) fn resources(kind: ItemKind) -> Vec<Resource> {
-    use Scope::{All, KkpNamespaces, Labelled, Named};
+    use Scope::{All, KkpNamespaces, Labelled, Named, SecretsOfType};
     let one = |group, version, kind, plural, scope| vec![resource(group, version, kind, plural, scope)];
     match kind {
         ItemKind::Platform
@@ -137,6 +145,7 @@ pub(crate) fn resources(kind: ItemKind) -> Vec<Resource> {
         ItemKind::EnvoyProxy => one(ENVOY, "v1alpha1", "EnvoyProxy", "envoyproxies", All),
         ItemKind::SecurityPolicy => one(ENVOY, "v1alpha1", "SecurityPolicy", "securitypolicies", All),
         ItemKind::Certificate => one(CERT_MANAGER, "v1", "Certificate", "certificates", All),
+        ItemKind::TlsSecret => one("", "v1", "Secret", "secrets", SecretsOfType(TLS_SECRET, &ENTRANCE)),
         ItemKind::Issuer => vec![
             resource(CERT_MANAGER, "v1", "ClusterIssuer", "clusterissuers", All),
             resource(CERT_MANAGER, "v1", "Issuer", "issuers", All),

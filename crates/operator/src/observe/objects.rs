@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use kkp_upgrade_connection::Unmanaged;
 use kkp_upgrade_core::rules::{ItemKind, Places};
 use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, Request};
-use kube::{Client, Resource as _};
+use kube::{Api, Client, Resource as _};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -95,16 +96,20 @@ async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>)
     let what = format!("{} of {place}", resource.plural);
     let api_resource = resource.api_resource();
     let all = ListParams::default().limit(PAGE);
-    let in_namespace = |namespace: &'static str| (Some(namespace), all.clone());
-    let lists = match resource.scope {
+    let in_namespaces = |namespaces: Vec<&'static str>, parameters: &ListParams| {
+        let each = namespaces.into_iter();
+        each.map(|namespace| (Some(namespace), parameters.clone())).collect()
+    };
+    let lists: Vec<_> = match resource.scope {
         Scope::All => vec![(None, all)],
         Scope::Named(name) => vec![(None, all.fields(&format!("metadata.name={name}")))],
         Scope::Labelled(namespace, label) => vec![(Some(namespace), all.labels(label))],
         // A namespace that does not exist holds nothing.
-        Scope::KkpNamespaces => std::iter::once(NAMESPACE)
-            .chain(CHART_NAMESPACES)
-            .map(in_namespace)
-            .collect(),
+        Scope::KkpNamespaces => in_namespaces(std::iter::once(NAMESPACE).chain(CHART_NAMESPACES).collect(), &all),
+        Scope::SecretsOfType(secrets, namespaces) => {
+            let namespaces = existing(client, namespaces).await?;
+            in_namespaces(namespaces, &all.fields(&format!("type={secrets}")))
+        }
     };
     for (namespace, parameters) in lists {
         let url = DynamicObject::url_path(&api_resource, namespace);
@@ -114,6 +119,24 @@ async fn list(client: &Client, place: &str, resource: &Resource, show: Show<'_>)
         }
     }
     Ok(())
+}
+
+/// Those of these namespaces that exist.
+async fn existing(client: &Client, namespaces: &[&'static str]) -> Result<Vec<&'static str>, CallError> {
+    let mut found = Vec::new();
+    for namespace in namespaces {
+        if exists(client, namespace).await? {
+            found.push(*namespace);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the cluster has the namespace.
+pub(super) async fn exists(client: &Client, namespace: &str) -> Result<bool, CallError> {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let found = call(format!("namespace {namespace}"), namespaces.get_metadata_opt(namespace)).await?;
+    Ok(found.is_some())
 }
 
 /// Shows every object of a list, page by page, without its managed fields.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kkp_upgrade_core::rules::{
-    ClusterFacts, DeploymentFacts, Evaluation, Facts, Field, ItemKind, Object, PodFacts, RingFacts,
+    ClusterFacts, DeploymentFacts, Evaluation, Facts, Field, ItemKind, Object, PodFacts, RingFacts, TlsSecretFacts,
 };
 use kkp_upgrade_kkp::evidence;
 use kkp_upgrade_kkp::types::Cluster;
@@ -13,7 +13,9 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::kinds::TLS_SECRET;
 use super::user_clusters;
+use crate::certificate;
 use crate::context::UPGRADE_LABEL;
 
 /// A part of a look: everything on one cluster.
@@ -98,6 +100,7 @@ impl Place {
                 let facts = self.ring_facts(object);
                 self.show_with(kind, object, &facts);
             }
+            ItemKind::TlsSecret => self.show_certificate(object),
             _ => self.evaluation.object(&Object::new(kind, &self.name, object)),
         }
     }
@@ -110,6 +113,21 @@ impl Place {
         }
         let facts = cluster.map_or_else(ClusterFacts::default, user_clusters::facts);
         self.show_with(ItemKind::Cluster, object, &facts);
+    }
+
+    /// Shows a Secret without what it holds: a catalogue of the administrator may name any path, and a finding what it found.
+    fn show_certificate(&mut self, secret: &Value) {
+        if secret.pointer("/type").and_then(Value::as_str) != Some(TLS_SECRET) {
+            return;
+        }
+        let encoded = secret.pointer("/data/tls.crt");
+        let facts = TlsSecretFacts {
+            certificate_ends: encoded
+                .and_then(certificate::first_ends)
+                .map(|ends| ends.to_string())
+                .into(),
+        };
+        self.show_with(ItemKind::TlsSecret, &without_content(secret), &facts);
     }
 
     fn show_with(&mut self, kind: ItemKind, object: &Value, facts: &impl Facts) {
@@ -145,6 +163,16 @@ impl Place {
         }
         self.evaluation
     }
+}
+
+/// Name, labels and notes of a Secret.
+fn without_content(secret: &Value) -> Value {
+    let mut metadata = secret.pointer("/metadata").cloned().unwrap_or_default();
+    if let Some(Value::Object(annotations)) = metadata.pointer_mut("/annotations") {
+        // kubectl writes a copy of everything there.
+        annotations.retain(|name, _| name != "kubectl.kubernetes.io/last-applied-configuration");
+    }
+    serde_json::json!({"metadata": metadata})
 }
 
 /// The object as its type; `None` = it does not fit.

@@ -56,6 +56,49 @@ fn seed(broken: &'static str, asked: Arc<Mutex<Vec<String>>>) -> Client {
     Client::new(service, "kubermatic")
 }
 
+/// What rules say about a Secret of this certificate; `None` = the rule does not fail.
+fn said_about(certificate: Option<&str>) -> Option<String> {
+    let mut evaluation = preflight();
+    let mut place = Place::new("master".to_owned(), evaluation.part());
+    let encoded = certificate.map(|pem| k8s_openapi::ByteString(pem.as_bytes().to_vec()));
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": "key bytes", "mine": "kept"});
+    let secret = json!({
+        "metadata": {"name": "tls", "namespace": "dex", "creationTimestamp": "2026-05-01T00:00:00Z", "annotations": annotations},
+        "type": "kubernetes.io/tls",
+        "data": {"tls.crt": encoded, "tls.key": "key bytes"},
+    });
+    place.show(ItemKind::TlsSecret, &secret);
+    evaluation.absorb(place.end());
+    let findings = evaluation.finish();
+    assert!(!format!("{findings:?}").contains("key bytes"));
+    let mut about = findings
+        .into_iter()
+        .filter(|finding| finding.rule == "tls-secret-expires");
+    about
+        .find(|finding| !finding.unknown)
+        .map(|finding| format!("{}: {}", finding.target, finding.message))
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_and_nothing_else_of_its_secret() {
+    let ends = |year: i32| {
+        let mut parameters = rcgen::CertificateParams::new(vec!["login.example.test".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(year, 6, 1);
+        parameters
+            .self_signed(&rcgen::KeyPair::generate().unwrap())
+            .unwrap()
+            .pem()
+    };
+    assert_eq!(said_about(Some(&ends(2999))), None);
+    let told = said_about(Some(&ends(2021))).unwrap();
+    assert_eq!(told, "master/dex/tls: its certificate ends 2021-06-01T00:00:00Z");
+    for unreadable in [None, Some("no certificate")] {
+        let told = said_about(unreadable).unwrap();
+        assert_eq!(told, "master/dex/tls: its certificate cannot be read");
+    }
+}
+
 fn judged() -> Judged {
     Judged {
         target: "v2.31.0".to_owned(),

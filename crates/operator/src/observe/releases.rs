@@ -3,13 +3,14 @@
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kkp_upgrade_core::rules::{Documents, Facts as _, Field, ItemKind, MASTER, Object, ReleaseFacts};
 use kkp_upgrade_kkp::helm::{Release, ReleasePayload, newest_releases};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::objects;
 use crate::call::{CallError, call};
 use crate::execute::values::payload;
 use crate::permissions::{CHART_NAMESPACES, MASTER_STACK_NAMESPACES, NAMESPACE};
@@ -42,11 +43,7 @@ pub(super) async fn read(client: &Client) -> (Vec<Release>, Vec<(String, String)
 }
 
 async fn in_namespace(client: &Client, namespace: &str) -> Result<Vec<Release>, CallError> {
-    let namespaces = Api::<Namespace>::all(client.clone());
-    if call(format!("namespace {namespace}"), namespaces.get_metadata_opt(namespace))
-        .await?
-        .is_none()
-    {
+    if !objects::exists(client, namespace).await? {
         return Ok(Vec::new());
     }
     let secrets = Api::<Secret>::namespaced(client.clone(), namespace);

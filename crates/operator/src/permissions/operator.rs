@@ -204,7 +204,7 @@ pub(super) const IN_NAMESPACE: &[Permission] = &[
         CORE,
         &["secrets"],
         &["get", "list"],
-        "kubeconfigs of seeds, Helm values, Helm releases: their names contain revisions, so they cannot be named here",
+        "kubeconfigs of seeds, Helm values, ends of TLS certificates, and Helm releases: their names contain revisions, so they cannot be named here",
     ),
     permission(
         CORE,
@@ -237,5 +237,5 @@ pub(super) const CHARTS: &[Permission] = &[permission(
     CORE,
     &["secrets"],
     &["get", "list"],
-    "Helm releases of KKP's charts: one that is failed or pending would be uninstalled by the installer",
+    "Helm releases of KKP's charts: one that is failed or pending would be uninstalled by the installer; ends of TLS certificates of its logins",
 )];

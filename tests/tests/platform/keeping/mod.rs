@@ -249,7 +249,7 @@ async fn told_once(bed: &Bed, status: &Status) -> anyhow::Result<()> {
 
 /// How many recorded requests have these texts at these places.
 fn audit(bed: &Bed, texts: &[(&str, &str)]) -> anyhow::Result<usize> {
-    let log = audit_log(bed)?;
+    let log = audit_log(bed, MASTER)?;
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let fits = |event: &Value| {
         let has = |(place, text): &(&str, &str)| event.pointer(place).and_then(Value::as_str) == Some(*text);

@@ -128,7 +128,7 @@ async fn bind_secrets(bed: &Bed) -> anyhow::Result<()> {
 
 /// The API server has heard nothing but reads from the reader, and did hear those.
 fn ensure_only_read(bed: &Bed) -> anyhow::Result<()> {
-    let log = audit_log(bed)?;
+    let log = audit_log(bed, MASTER)?;
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let verbs: Vec<String> = events
         .filter(|event| event.pointer("/impersonatedUser/username").and_then(Value::as_str) == Some(PERSON))

@@ -132,6 +132,7 @@ fn typed_facts_and_schema_have_the_same_fields() {
     same(&DeploymentFacts::default());
     same(&PodFacts::default());
     same(&RingFacts::default());
+    same(&TlsSecretFacts::default());
     same(&UserClusterFacts::default());
     same(&WebhookFacts::default());
     assert!(
